@@ -1,0 +1,1 @@
+//! Signed Debian-style archives: locked, verified, unpacked.

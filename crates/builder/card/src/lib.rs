@@ -1,0 +1,1 @@
+//! The whole way from board, base and lab to a card.

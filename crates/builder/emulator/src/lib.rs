@@ -1,0 +1,1 @@
+//! The Pi and PCs in QEMU, on one wire.

@@ -1,0 +1,1 @@
+//! Root tree to SD-card image.

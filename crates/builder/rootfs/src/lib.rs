@@ -1,0 +1,1 @@
+//! Packages and overlay to a finished root.

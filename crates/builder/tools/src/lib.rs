@@ -1,0 +1,1 @@
+//! Compilers, QEMU and clients unpacked from packages.

@@ -1,0 +1,1 @@
+//! The card's layout: MBR, slots, block map.

@@ -1,0 +1,145 @@
+//! The vocabulary of a lab: `lab.toml` read into a [`Lab`] that no later code can doubt.
+//!
+//! The same code serves `cargo xtask check` on the desk, `init` and the services on the Pi. This crate does no
+//! I/O and asks no clock.
+
+mod mac;
+pub mod paths;
+
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+
+pub use mac::{MacAddr, MacError};
+
+/// A checked lab: every name refers to something that exists, every address lies in the network, nothing is
+/// given twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lab {
+    /// The wire that the Pi serves.
+    pub network: Network,
+    /// The machines that are known by name, in the order of the file.
+    pub nodes: Vec<Node>,
+    /// What a machine can be asked to boot, by name.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+/// The wire that the Pi serves, and the Pi's place on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The Pi's interface, `eth0` unless told otherwise.
+    pub interface: String,
+    /// The Pi's own address.
+    pub address: Ipv4Addr,
+    /// Length of the network prefix in bits, 8 to 30.
+    pub prefix: u8,
+    /// The domain of the lab's names.
+    pub domain: String,
+    /// The default router given to clients; none on an isolated wire.
+    pub router: Option<Ipv4Addr>,
+    /// The name servers given to clients; none on an isolated wire without one.
+    pub dns: Vec<Ipv4Addr>,
+    /// Addresses for machines that are not named; none means that only named machines are served.
+    pub pool: Option<Pool>,
+    /// How long a lease lasts, from 2 minutes to 7 days.
+    pub lease: Duration,
+    /// Whether to listen for another DHCP server first, and stay silent while one answers. The default lab
+    /// says yes, because the card's owner has not said yet which network it is on.
+    pub probe_first: bool,
+}
+
+/// A range of addresses for machines without a reservation. Reserved addresses may lie inside: they are never
+/// given to anyone else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// The first address.
+    pub first: Ipv4Addr,
+    /// The last address, not below the first.
+    pub last: Ipv4Addr,
+}
+
+/// A machine known by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its host name: one DNS label, RFC 1123 § 2.1.
+    pub name: String,
+    /// The hardware address that it boots from.
+    pub mac: MacAddr,
+    /// The address reserved for it.
+    pub address: Ipv4Addr,
+    /// The key of what it boots in [`Lab::profiles`]; none means the menu.
+    pub profile: Option<String>,
+    /// The boot loader it is given.
+    pub loader: Loader,
+    /// The one disk that its profile may write to, as a path in `/dev`. Without it nothing is ever written.
+    pub install_to: Option<String>,
+}
+
+/// The boot loader that a node's firmware is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Loader {
+    /// iPXE, for BIOS and UEFI alike; an iPXE that is in the firmware already goes straight to its script.
+    #[default]
+    Ipxe,
+    /// PXELINUX where the firmware is a BIOS, iPXE where it is UEFI.
+    Pxelinux,
+}
+
+/// What a machine can be asked to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// One line for the menus.
+    pub title: String,
+    /// What kind of system it is.
+    pub kind: ProfileKind,
+}
+
+/// The kinds of system that can be booted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProfileKind {
+    /// The Debian installer from the network.
+    DebianInstaller {
+        /// The Debian release's number, such as `13`.
+        release: u32,
+        /// The installer's architecture, such as `amd64`.
+        architecture: String,
+        /// More arguments for the installer's kernel.
+        arguments: Vec<String>,
+        /// The Debian mirror the installer is told to use, as `http://host/path`; none lets it ask.
+        mirror: Option<String>,
+    },
+    /// The machine's own disk.
+    LocalDisk,
+}
+
+impl Lab {
+    /// The node with this hardware address.
+    pub fn node_by_mac(&self, mac: MacAddr) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.mac == mac)
+    }
+
+    /// The node that this address is reserved for.
+    pub fn node_by_address(&self, address: Ipv4Addr) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.address == address)
+    }
+
+    /// The node with this name.
+    pub fn node_by_name(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+}
+
+impl Network {
+    /// The subnet mask.
+    pub fn mask(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0))
+    }
+
+    /// The broadcast address.
+    pub fn broadcast(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.address.to_bits() | !self.mask().to_bits())
+    }
+
+    /// Whether `address` lies in this network.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        (address.to_bits() ^ self.address.to_bits()) & self.mask().to_bits() == 0
+    }
+}

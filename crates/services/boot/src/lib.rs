@@ -1,0 +1,1 @@
+//! Which loader, script and configuration a machine gets.

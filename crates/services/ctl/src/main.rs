@@ -1,0 +1,3 @@
+//! pilotctl, the operator's command.
+
+fn main() {}

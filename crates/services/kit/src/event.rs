@@ -1,0 +1,147 @@
+//! Events: one line of JSON for each decision a daemon takes.
+//!
+//! A line goes to standard output (under systemd: the journal) and, as a datagram, to `lab-state`, which keeps
+//! the log on the data partition. An event that `lab-state` cannot take is still in the journal: events never
+//! hold up an answer.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    io::Write as _,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use pilotlight_lab::MacAddr;
+use serde::{Deserialize, Serialize};
+
+/// How a decision came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It was done.
+    Ok,
+    /// It was left undone on purpose: the input was bad, or not for us. `reason` says why.
+    Dropped,
+    /// It could not be done. `reason` says why.
+    Failed,
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Event {
+    /// Milliseconds since 1970-01-01T00:00:00Z by the Pi's clock, which may be wrong until it is set.
+    #[serde(default)]
+    pub unix_ms: u64,
+    /// Milliseconds since the Pi's power-on; never steps.
+    #[serde(default)]
+    pub boot_ms: u64,
+    /// The daemon: `dhcp`, `tftp`, `http`, …
+    pub service: String,
+    /// What was decided: `offer`, `ack`, `read`, `get`, …
+    pub stage: String,
+    /// How it came out.
+    pub outcome: Outcome,
+    /// The node's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The machine's hardware address, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Why, in words, when it was not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// More facts: `address`, `file`, `bytes`, …
+    #[serde(default, flatten, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, serde_json::Value>,
+}
+
+impl Event {
+    /// A decision that was carried out.
+    pub fn ok(service: &str, stage: &str) -> Self {
+        Self::new(service, stage, Outcome::Ok, None)
+    }
+
+    /// Something left undone on purpose.
+    pub fn dropped(service: &str, stage: &str, reason: impl ToString) -> Self {
+        Self::new(service, stage, Outcome::Dropped, Some(reason.to_string()))
+    }
+
+    /// Something that could not be done.
+    pub fn failed(service: &str, stage: &str, reason: impl ToString) -> Self {
+        Self::new(service, stage, Outcome::Failed, Some(reason.to_string()))
+    }
+
+    /// Names the machine.
+    pub fn mac(mut self, mac: MacAddr) -> Self {
+        self.mac = Some(mac.to_string());
+        self
+    }
+
+    /// Names the node, when the lab knows it.
+    pub fn node(mut self, name: Option<&str>) -> Self {
+        self.node = name.map(str::to_owned);
+        self
+    }
+
+    /// Adds a fact.
+    pub fn fact(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn new(service: &str, stage: &str, outcome: Outcome, reason: Option<String>) -> Self {
+        Self {
+            unix_ms: 0,
+            boot_ms: 0,
+            service: service.to_owned(),
+            stage: stage.to_owned(),
+            outcome,
+            node: None,
+            mac: None,
+            reason,
+            facts: BTreeMap::new(),
+        }
+    }
+}
+
+/// Where a daemon's events go.
+#[derive(Debug)]
+pub struct Events {
+    log: PathBuf,
+    socket: Option<UnixDatagram>,
+    unsent: Cell<u64>,
+}
+
+impl Events {
+    /// Events to standard output and to `lab-state` at `log`, which need not be there yet or ever.
+    pub fn new(log: &Path) -> Self {
+        let socket = UnixDatagram::unbound().ok().filter(|socket| socket.set_nonblocking(true).is_ok());
+        Self { log: log.to_owned(), socket, unsent: Cell::new(0) }
+    }
+
+    /// Stamps `event` with both clocks and sends it out. Never blocks on `lab-state`, never fails.
+    pub fn emit(&self, mut event: Event) {
+        event.unix_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        event.boot_ms = since_power_on_ms();
+        if self.unsent.get() > 0 {
+            event.facts.insert("events-unsent".to_owned(), self.unsent.get().into());
+        }
+        let Ok(mut line) = serde_json::to_vec(&event) else { return };
+        let sent = self.socket.as_ref().is_some_and(|socket| socket.send_to(&line, &self.log).is_ok());
+        self.unsent.set(if sent { 0 } else { self.unsent.get() + 1 });
+        line.push(b'\n');
+        let mut out = std::io::stdout().lock();
+        // A closed standard output must not take the service down with it.
+        let _ = out.write_all(&line).and_then(|()| out.flush());
+    }
+}
+
+/// Milliseconds since power-on, suspended time included (`CLOCK_BOOTTIME`).
+pub fn since_power_on_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}

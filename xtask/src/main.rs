@@ -1,0 +1,3 @@
+//! The builder's command line.
+
+fn main() {}
