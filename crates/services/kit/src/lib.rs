@@ -2,7 +2,11 @@
 //!
 //! Nothing here knows a protocol.
 
+pub mod beneath;
+pub mod drops;
 pub mod event;
+pub mod pktinfo;
+pub mod signals;
 pub mod systemd;
 
 pub use event::{Event, Events, Outcome};
