@@ -3,12 +3,18 @@
 //! The same code serves `cargo xtask check` on the desk, `init` and the services on the Pi. This crate does no
 //! I/O and asks no clock.
 
+mod check;
 mod mac;
+mod parse;
 pub mod paths;
+mod problem;
+mod section;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 pub use mac::{MacAddr, MacError};
+pub use parse::{MAX_LENGTH, parse};
+pub use problem::{Problem, Problems};
 
 /// A checked lab: every name refers to something that exists, every address lies in the network, nothing is
 /// given twice.
@@ -103,11 +109,20 @@ pub enum ProfileKind {
         architecture: String,
         /// More arguments for the installer's kernel.
         arguments: Vec<String>,
-        /// The Debian mirror the installer is told to use, as `http://host/path`; none lets it ask.
-        mirror: Option<String>,
+        /// The Debian mirror that the installer is told to use; none lets it ask.
+        mirror: Option<Mirror>,
     },
     /// The machine's own disk.
     LocalDisk,
+}
+
+/// A Debian mirror, reached by plain HTTP: the installer checks its signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// Its host, with `:port` where that is not 80.
+    pub host: String,
+    /// The archive's directory, with a leading and without a trailing slash, as in `/debian`.
+    pub directory: String,
 }
 
 impl Lab {

@@ -1,0 +1,248 @@
+//! A table of the document, read key by key: what is missing, of the wrong type or unknown becomes a
+//! [`Problem`] and reading goes on, so that one pass finds everything.
+
+use std::ops::Range;
+
+use serde_spanned::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::problem::{Problem, meant};
+
+/// What has been found wrong so far.
+pub(crate) struct Report<'a> {
+    text: &'a str,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) span: Range<usize>,
+    /// Its full key, as in `network.pool.first`.
+    pub(crate) key: String,
+}
+
+/// A value that was refused: what is wrong with it, and what to do.
+pub(crate) struct Refused {
+    message: String,
+    hint: Option<String>,
+}
+
+/// A table that is being read.
+pub(crate) struct Section<'a> {
+    table: &'a DeTable<'a>,
+    span: Range<usize>,
+    key: String,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, problems: Vec::new() }
+    }
+
+    /// Notes a problem at `span`.
+    pub(crate) fn add(
+        &mut self,
+        span: Range<usize>,
+        key: &str,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        self.problems.push(Problem::new(self.text, span, key, message, hint));
+    }
+
+    /// Notes what is wrong with a value.
+    pub(crate) fn refuse<T>(&mut self, at: &At<T>, refused: Refused) {
+        self.add(at.span.clone(), &at.key, refused.message, refused.hint);
+    }
+}
+
+impl Refused {
+    /// A refusal with nothing to advise.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    /// Says first what the value was to be.
+    pub(crate) fn context(self, context: &str) -> Self {
+        Self { message: format!("{context}: {}", self.message), ..self }
+    }
+
+    /// Adds what to do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl<T> At<T> {
+    /// Reads the value further; a refusal is noted and gives nothing.
+    pub(crate) fn read<U>(
+        self,
+        report: &mut Report<'_>,
+        read: impl FnOnce(&T) -> Result<U, Refused>,
+    ) -> Option<At<U>> {
+        match read(&self.value) {
+            Ok(value) => Some(At { value, span: self.span, key: self.key }),
+            Err(refused) => {
+                report.refuse(&self, refused);
+                None
+            }
+        }
+    }
+}
+
+impl<'a> Section<'a> {
+    /// A table at `span`, whose key is `key`, or empty for the document itself.
+    pub(crate) fn new(table: &'a DeTable<'a>, span: Range<usize>, key: String) -> Self {
+        Self { table, span, key, known: Vec::new() }
+    }
+
+    /// Where its header stands.
+    pub(crate) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    fn full(&self, key: &str) -> String {
+        if self.key.is_empty() { key.to_owned() } else { format!("{}.{key}", self.key) }
+    }
+
+    fn value(&mut self, key: &'static str) -> Option<At<&'a DeValue<'a>>> {
+        self.known.push(key);
+        let value: &'a Spanned<DeValue<'a>> = self.table.get(key)?;
+        Some(At { value: value.get_ref(), span: value.span(), key: self.full(key) })
+    }
+
+    fn typed<T>(
+        &mut self,
+        report: &mut Report<'_>,
+        key: &'static str,
+        wanted: &str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Option<At<T>> {
+        let at = self.value(key)?;
+        at.read(report, |value| {
+            read(value).ok_or_else(|| Refused::new(format!("{wanted} is wanted here, not {}", kind(value))))
+        })
+    }
+
+    /// A text.
+    pub(crate) fn text(&mut self, report: &mut Report<'_>, key: &'static str) -> Option<At<&'a str>> {
+        self.typed(report, key, "a text in quotes", DeValue::as_str)
+    }
+
+    /// A whole number.
+    pub(crate) fn integer(&mut self, report: &mut Report<'_>, key: &'static str) -> Option<At<i128>> {
+        self.typed(report, key, "a whole number", |value| {
+            let number = value.as_integer()?;
+            // TOML allows no number wider than 64 bits, so one that does not fit is refused by its range.
+            Some(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(i128::MAX))
+        })
+    }
+
+    /// True or false.
+    pub(crate) fn truth(&mut self, report: &mut Report<'_>, key: &'static str) -> Option<bool> {
+        self.typed(report, key, "true or false", DeValue::as_bool).map(|at| at.value)
+    }
+
+    /// A list of texts; empty when the key is absent.
+    pub(crate) fn texts(&mut self, report: &mut Report<'_>, key: &'static str) -> Vec<At<&'a str>> {
+        let Some(list) = self.typed(report, key, "a list of texts", DeValue::as_array) else {
+            return Vec::new();
+        };
+        let mut texts = Vec::new();
+        for (index, item) in list.value.iter().enumerate() {
+            let at =
+                At { value: item.get_ref(), span: item.span(), key: format!("{}[{}]", list.key, index + 1) };
+            texts.extend(at.read(report, |value| {
+                value.as_str().ok_or_else(|| {
+                    Refused::new(format!("a text in quotes is wanted here, not {}", kind(value)))
+                })
+            }));
+        }
+        texts
+    }
+
+    /// A table.
+    pub(crate) fn section(&mut self, report: &mut Report<'_>, key: &'static str) -> Option<Section<'a>> {
+        let hint = format!("a table, as in `[{}]`,", self.full(key));
+        let at = self.typed(report, key, &hint, DeValue::as_table)?;
+        Some(Section::new(at.value, at.span, at.key))
+    }
+
+    /// A list of tables; empty when the key is absent. They count from 1 in messages.
+    pub(crate) fn sections(&mut self, report: &mut Report<'_>, key: &'static str) -> Vec<Section<'a>> {
+        let wanted = format!("a list of tables, as in `[[{}]]`,", self.full(key));
+        let Some(list) = self.typed(report, key, &wanted, DeValue::as_array) else { return Vec::new() };
+        let mut sections = Vec::new();
+        for (index, item) in list.value.iter().enumerate() {
+            let at =
+                At { value: item.get_ref(), span: item.span(), key: format!("{}[{}]", list.key, index + 1) };
+            let table = at.read(report, |value| {
+                value
+                    .as_table()
+                    .ok_or_else(|| Refused::new(format!("a table is wanted here, not {}", kind(value))))
+            });
+            sections.extend(table.map(|at| Section::new(at.value, at.span, at.key)));
+        }
+        sections
+    }
+
+    /// Every table in it, by a name that the file chooses.
+    pub(crate) fn named(self, report: &mut Report<'_>) -> Vec<(At<&'a str>, Section<'a>)> {
+        let mut named = Vec::new();
+        for (name, item) in self.table {
+            let key = self.full(name.get_ref());
+            let at = At { value: item.get_ref(), span: item.span(), key: key.clone() };
+            let table = at.read(report, |value| {
+                value
+                    .as_table()
+                    .ok_or_else(|| Refused::new(format!("a table is wanted here, not {}", kind(value))))
+            });
+            let name = At { value: name.get_ref().as_ref(), span: name.span(), key: key.clone() };
+            named.extend(table.map(|at| (name, Section::new(at.value, at.span, key))));
+        }
+        named
+    }
+
+    /// Notes that a key is missing, when `value` is; says what it is for.
+    pub(crate) fn require<T>(
+        &self,
+        report: &mut Report<'_>,
+        key: &'static str,
+        example: &str,
+        value: Option<T>,
+    ) -> Option<T> {
+        // Present but refused has been noted already.
+        if !self.table.contains_key(key) {
+            let hint = format!("add `{key} = {example}`");
+            report.add(self.span(), &self.full(key), "this key is missing", Some(hint));
+        }
+        value
+    }
+
+    /// Notes every key that nobody asked for.
+    pub(crate) fn finish(self, report: &mut Report<'_>) {
+        for name in self.table.keys() {
+            let text = name.get_ref().as_ref();
+            if !self.known.contains(&text) {
+                let hint = meant(text, self.known.iter().copied());
+                report.add(name.span(), &self.full(text), "there is no such key", Some(hint));
+            }
+        }
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
