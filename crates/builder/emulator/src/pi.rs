@@ -1,0 +1,207 @@
+//! The Pi: a card image started in QEMU.
+//!
+//! QEMU skips the Pi's firmware, so this module does its part: it reads `config.txt` on the card's FAT partition
+//! and takes kernel, initrd, device tree and command line from there. What a card lacks, the machine lacks.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use crate::{
+    Machine, Qemu, QemuError, Serial,
+    qemu::{escaped, netdev, strings},
+};
+
+/// What makes the journal, and with it our events, appear on the console.
+pub const JOURNAL_ON_CONSOLE: &str =
+    "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info";
+
+/// Arguments for QEMU's `raspi3b` alone, never for a card.
+///
+/// `cdc_subset` races `cdc_ether` for QEMU's USB network device and sometimes leaves it dead; the VideoCore
+/// drivers find no VideoCore and cost time; arming the emulated watchdog resets the machine at once.
+const RASPI3B: &str = "module_blacklist=cdc_subset,vc4,snd_bcm2835,bcm2835_v4l2 systemd.watchdog_sec=0";
+
+/// The machines that can start a card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A Raspberry Pi 3B: SD card, USB network, mini-UART console. Slow where it emulates USB.
+    Raspi3b,
+    /// No board that exists: virtio disk and network. For what needs volume.
+    Virt,
+}
+
+impl FromStr for Kind {
+    type Err = QemuError;
+
+    fn from_str(name: &str) -> Result<Self, QemuError> {
+        match name {
+            "raspi3b" => Ok(Self::Raspi3b),
+            "virt" => Ok(Self::Virt),
+            other => Err(QemuError::UnknownMachine(other.to_owned())),
+        }
+    }
+}
+
+/// What the firmware would have loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootFiles {
+    /// The kernel, as it is on the card.
+    pub kernel: PathBuf,
+    /// The initrd.
+    pub initrd: PathBuf,
+    /// The device tree.
+    pub device_tree: PathBuf,
+    /// The kernel's command line.
+    pub command_line: String,
+}
+
+impl BootFiles {
+    /// Reads `config.txt` and what it names with `read`, which gives a file of the card's FAT partition by its
+    /// name, and puts the files into the folder `into`. `device_tree` is its path or name; on the card it is at
+    /// the top.
+    pub fn extract(
+        mut read: impl FnMut(&str) -> Result<Vec<u8>, QemuError>,
+        device_tree: &str,
+        into: &Path,
+    ) -> Result<Self, QemuError> {
+        let config = String::from_utf8_lossy(&read("config.txt")?).into_owned();
+        let (kernel, initrd) = named(&config);
+        let device_tree = device_tree.rsplit('/').next().unwrap_or(device_tree);
+        let command_line = String::from_utf8_lossy(&read("cmdline.txt")?).trim().to_owned();
+        let mut put = |name: &str| {
+            let path = into.join(name);
+            fs::write(&path, read(name)?).map_err(QemuError::file("write", &path))?;
+            Ok(path)
+        };
+        Ok(Self {
+            kernel: put(&kernel)?,
+            initrd: put(&initrd)?,
+            device_tree: put(device_tree)?,
+            command_line,
+        })
+    }
+}
+
+/// The kernel and initrd that `config.txt` names, or the firmware's own choice of a 64-bit kernel.
+fn named(config: &str) -> (String, String) {
+    let (mut kernel, mut initrd) = ("kernel8.img".to_owned(), "initrd.img".to_owned());
+    for line in config.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("kernel=") {
+            kernel = name.trim().to_owned();
+        } else if let Some(name) = line.strip_prefix("initramfs ").and_then(|rest| rest.split(' ').next()) {
+            initrd = name.to_owned();
+        }
+    }
+    (kernel, initrd)
+}
+
+/// A Pi to be started.
+#[derive(Debug, Clone)]
+pub struct Pi<'a> {
+    /// Its name in the scene, also of its log.
+    pub name: &'a str,
+    /// Which machine.
+    pub kind: Kind,
+    /// The card, which is written to: a [`crate::card::work_copy`].
+    pub card: &'a Path,
+    /// What was read off the card.
+    pub boot: &'a BootFiles,
+    /// More for the kernel's command line, such as [`JOURNAL_ON_CONSOLE`].
+    pub append: &'a str,
+    /// The hub's socket and the machine's hardware address on it, six pairs joined by colons.
+    pub wire: Option<(&'a Path, &'a str)>,
+}
+
+impl Pi<'_> {
+    /// Starts it.
+    pub fn start(&self, qemu: &Qemu, serial: &Serial) -> Result<Machine, QemuError> {
+        Machine::start(qemu, &qemu.aarch64, self.name, &self.arguments(qemu, serial), serial)
+    }
+
+    fn arguments(&self, qemu: &Qemu, serial: &Serial) -> Vec<OsString> {
+        let mut args = qemu.common();
+        args.extend(match self.kind {
+            Kind::Raspi3b => strings(["-M", "raspi3b"]),
+            Kind::Virt => strings(["-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "1G"]),
+        });
+        for (option, file) in [("-kernel", &self.boot.kernel), ("-initrd", &self.boot.initrd)] {
+            args.extend([option.into(), file.into()]);
+        }
+        if self.kind == Kind::Raspi3b {
+            args.extend(["-dtb".into(), (&self.boot.device_tree).into()]);
+        }
+        args.extend(["-append".into(), self.command_line().into()]);
+        let mut drive = OsString::from(match self.kind {
+            Kind::Raspi3b => "if=sd,format=raw,cache=unsafe,file=",
+            Kind::Virt => "if=none,id=card,format=raw,cache=unsafe,file=",
+        });
+        drive.push(escaped(self.card));
+        args.extend(["-drive".into(), drive]);
+        if self.kind == Kind::Virt {
+            args.extend(strings(["-device", "virtio-blk-pci,drive=card", "-device", "virtio-rng-pci"]));
+        }
+        if let Some((socket, mac)) = self.wire {
+            args.extend(netdev(socket));
+            args.extend([
+                "-device".into(),
+                match self.kind {
+                    Kind::Raspi3b => format!("usb-net,netdev=wire,mac={mac}"),
+                    Kind::Virt => format!("virtio-net-pci,netdev=wire,mac={mac},romfile="),
+                }
+                .into(),
+            ]);
+        }
+        args.extend(serial.chardev());
+        args.extend(serial.monitor());
+        // The Pi's first UART belongs to Bluetooth; the console is on the mini-UART, ttyS1.
+        if self.kind == Kind::Raspi3b {
+            args.extend(strings(["-serial", "null"]));
+        }
+        args.extend(strings(["-serial", "chardev:console"]));
+        args
+    }
+
+    fn command_line(&self) -> String {
+        let machine = match self.kind {
+            Kind::Raspi3b => RASPI3B,
+            // The last console named is /dev/console.
+            Kind::Virt => "console=ttyAMA0",
+        };
+        let words = [self.boot.command_line.as_str(), machine, self.append];
+        words.join(" ").trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_firmware_s_part_is_done_from_config_txt() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = b"arm_64bit=1\nkernel=vmlinuz\r\ninitramfs initrd.img followkernel\n".as_slice();
+        let card = |name: &str| match name {
+            "config.txt" => Ok(config.to_vec()),
+            "cmdline.txt" => Ok(b"console=ttyS1 quiet\n".to_vec()),
+            "vmlinuz" | "initrd.img" | "bcm2837-rpi-3-b.dtb" => Ok(name.as_bytes().to_vec()),
+            other => Err(QemuError::Card {
+                card: "card".into(),
+                name: other.to_owned(),
+                reason: "no such file".to_owned(),
+            }),
+        };
+        let boot = BootFiles::extract(card, "broadcom/bcm2837-rpi-3-b.dtb", folder.path()).unwrap();
+        assert_eq!(fs::read(&boot.kernel).unwrap(), b"vmlinuz");
+        assert_eq!(fs::read(&boot.device_tree).unwrap(), b"bcm2837-rpi-3-b.dtb");
+        assert_eq!(boot.command_line, "console=ttyS1 quiet");
+        let fault = BootFiles::extract(card, "bcm2837-other.dtb", folder.path()).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "could not read bcm2837-other.dtb from the boot partition of card: no such file"
+        );
+    }
+}
