@@ -1,3 +1,82 @@
-//! PID 1 of the initrd.
+//! PID 1 of the initrd: from the kernel's hand-over to systemd on the card's root.
+//!
+//! This binary performs what the library of the same name decides. A start that fails says on the console what
+//! was looked for and what was seen, and restarts the board after a pause: a card never hangs in silence.
 
-fn main() {}
+mod system;
+
+use std::{path::Path, process::ExitCode, time::Instant};
+
+use pilotlight_disk::Params;
+use pilotlight_init::{
+    lab, request,
+    status::{self, Card},
+};
+
+use crate::system::{
+    Fault,
+    card::Found,
+    clock,
+    console::Console,
+    data, files, identity, labs, modules,
+    mounts::{self, ROOT},
+    switch,
+};
+
+fn main() -> ExitCode {
+    if std::process::id() != 1 {
+        eprintln!("pilotlight-init: this is PID 1 of the card's initrd; it does nothing anywhere else");
+        return ExitCode::from(2);
+    }
+    let started = Instant::now();
+    let early = mounts::kernel_file_systems();
+    let console = Console::open();
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let Err(fault) = early.and_then(|()| start(started, &line, &console)).map(|never| match never {});
+    console.fault(&fault);
+    switch::restart(request::pause_before_restart(&line), &console)
+}
+
+fn start(started: Instant, line: &str, console: &Console) -> Result<std::convert::Infallible, Fault> {
+    let params = Params::parse(line)?;
+    let mut notes = modules::load(Path::new("/"));
+    let found = Found::wait(params, console)?;
+    mounts::root(&found.root)?;
+
+    let data = data::mount(&found, &mut notes);
+    note(&mut notes, "the clock", clock::set_forward());
+    note(&mut notes, "the machine's identity", identity::provide(data.is_ok()));
+    note(&mut notes, "the random seed", identity::stir(data.is_ok()));
+    let choice = lab::choose(labs::candidates(&found, data.is_ok())).map_err(Fault::NoLab)?;
+    note(&mut notes, "the last good lab", labs::keep(&choice, data.is_ok()));
+
+    let card = Card {
+        disk: found.disk.clone(),
+        signature: params.disk,
+        slot: params.slot,
+        root: files::name(&found.root),
+        data: data.state,
+        data_bytes: data.bytes,
+        grown_from: data.grown_from,
+        notes,
+    };
+    labs::publish(&choice, &card)?;
+    for note in &card.notes {
+        console.note(note);
+    }
+    if let Some(reason) = card.data.reason() {
+        console.say(&format!("data {}: {reason}", card.data.name()));
+    }
+    if let Some(problem) = &choice.problem {
+        console.say(&format!("lab from {}, because\n{problem}", choice.source.name()));
+    }
+    console.say(&status::line(&card, choice.source, started.elapsed().as_secs_f64()));
+    switch::root(Path::new(ROOT))
+}
+
+/// What does not stop the start is noted, for the status file and the kernel log.
+fn note(notes: &mut Vec<String>, what: &str, result: Result<(), Fault>) {
+    if let Err(fault) = result {
+        notes.push(format!("{what}: {}", fault.chain()));
+    }
+}
