@@ -44,6 +44,34 @@ impl Drops {
     }
 }
 
+/// A bound on how many events of one kind are told in a row: the rest is for [`Drops`] to count.
+#[derive(Debug)]
+pub struct Budget {
+    most: u32,
+    every: Duration,
+    left: u32,
+    refilled: Duration,
+}
+
+impl Budget {
+    /// `most` at once, and one more for each `every` that passes.
+    pub fn new(most: u32, every: Duration) -> Self {
+        Self { most, every, left: most, refilled: Duration::ZERO }
+    }
+
+    /// Whether one more may be told at `now`, a time since any fixed start.
+    pub fn take(&mut self, now: Duration) -> bool {
+        let passed = now.saturating_sub(self.refilled).as_nanos() / self.every.as_nanos().max(1);
+        if passed > 0 {
+            self.left = self.left.saturating_add(passed.try_into().unwrap_or(u32::MAX)).min(self.most);
+            self.refilled = now;
+        }
+        let granted = self.left > 0;
+        self.left -= u32::from(granted);
+        granted
+    }
+}
+
 impl Tally {
     fn due(&self, now: Duration) -> bool {
         self.reported.is_none_or(|then| now.saturating_sub(then) >= QUIET)
@@ -74,5 +102,13 @@ mod tests {
         assert_eq!(drops.overdue(at(19)), []);
         assert_eq!(drops.overdue(at(20)), [("short", 1)]);
         assert_eq!(drops.overdue(at(99)), []);
+    }
+
+    #[test]
+    fn a_budget_is_spent_and_refilled() {
+        let at = Duration::from_secs;
+        let mut budget = Budget::new(2, at(1));
+        let taken: Vec<bool> = [0, 0, 0, 1, 1, 9, 9, 9].map(|second| budget.take(at(second))).into();
+        assert_eq!(taken, [true, true, false, true, false, true, true, false]);
     }
 }

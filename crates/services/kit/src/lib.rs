@@ -5,6 +5,7 @@
 pub mod beneath;
 pub mod drops;
 pub mod event;
+pub mod lab;
 pub mod pktinfo;
 pub mod signals;
 pub mod systemd;

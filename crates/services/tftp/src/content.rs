@@ -1,0 +1,222 @@
+//! A file's bytes, cut into blocks: as they are, or as the lines of text that netascii wants.
+//!
+//! Netascii is converted for real. The `tftp-hpa` client asks for it unless told otherwise and undoes the
+//! conversion on arrival: sent as they are, its bytes would come out damaged wherever a file holds CR LF.
+
+use std::{collections::VecDeque, io};
+
+use crate::terms::MOST_BLOCKS;
+
+/// Something to read at any place, like `pread(2)`.
+pub trait ReadAt {
+    /// Reads bytes from `offset` on into `into` and says how many; 0 means the end.
+    ///
+    /// # Errors
+    /// When the bytes cannot be had.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+}
+
+impl ReadAt for Vec<u8> {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.get(offset..)).unwrap_or_default();
+        let length = rest.len().min(into.len());
+        into[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, into)
+    }
+}
+
+/// Content in blocks.
+#[derive(Debug)]
+pub struct Blocks<R> {
+    content: R,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Octet { length: u64 },
+    Netascii(Lines),
+}
+
+/// Where the blocks of a conversion begin in the original: kept for as long as one may be asked for again.
+#[derive(Debug)]
+struct Lines {
+    marks: VecDeque<Mark>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    block: u64,
+    offset: u64,
+    /// The second byte of a pair whose first one ended the block before.
+    owed: Option<u8>,
+}
+
+impl<R: ReadAt> Blocks<R> {
+    /// The bytes as they are, `length` of them.
+    pub fn octet(content: R, length: u64) -> Self {
+        Self { content, form: Form::Octet { length } }
+    }
+
+    /// The bytes as netascii.
+    pub fn netascii(content: R) -> Self {
+        let marks = VecDeque::from([Mark { block: 1, offset: 0, owed: None }]);
+        Self { content, form: Form::Netascii(Lines { marks }) }
+    }
+
+    /// The number of bytes that will travel, where it is known beforehand.
+    pub fn length(&self) -> Option<u64> {
+        match self.form {
+            Form::Octet { length } => Some(length),
+            Form::Netascii(_) => None,
+        }
+    }
+
+    /// Puts block `number`, counted from 1, into `into`, which is as long as a block. Gives the number of bytes:
+    /// a short block is the last one. In netascii a block must be within two windows of the last one read.
+    ///
+    /// # Errors
+    /// When the content cannot be read, or is shorter than it was at first.
+    pub fn read(&mut self, number: u64, into: &mut [u8]) -> io::Result<usize> {
+        match &mut self.form {
+            Form::Octet { length } => {
+                let offset = number.saturating_sub(1).saturating_mul(into.len() as u64);
+                let left = length.saturating_sub(offset).min(into.len() as u64) as usize;
+                let block = &mut into[..left];
+                fill(&self.content, offset, block)?;
+                Ok(left)
+            }
+            Form::Netascii(lines) => lines.read(&self.content, number, into),
+        }
+    }
+}
+
+fn fill(content: &impl ReadAt, mut offset: u64, mut block: &mut [u8]) -> io::Result<()> {
+    while !block.is_empty() {
+        match content.read_at(offset, block) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => {
+                offset += length as u64;
+                block = block.get_mut(length..).unwrap_or_default();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl Lines {
+    fn read(&mut self, content: &impl ReadAt, number: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mark = self.marks.iter().find(|mark| mark.block == number).copied();
+        let mut mark = mark.ok_or_else(|| io::Error::other("a block far from the last one was asked for"))?;
+        let mut written = 0;
+        let mut piece = [0; 4096];
+        'block: while written < into.len() {
+            if let Some(byte) = mark.owed.take() {
+                into[written] = byte;
+                written += 1;
+                continue;
+            }
+            let length = content.read_at(mark.offset, &mut piece)?;
+            if length == 0 {
+                break;
+            }
+            for byte in &piece[..length] {
+                if written == into.len() {
+                    break 'block;
+                }
+                let (first, second) = match byte {
+                    b'\n' => (b'\r', Some(b'\n')),
+                    b'\r' => (b'\r', Some(0)),
+                    byte => (*byte, None),
+                };
+                mark.offset += 1;
+                into[written] = first;
+                written += 1;
+                match (second, into.get_mut(written)) {
+                    (Some(second), Some(place)) => {
+                        *place = second;
+                        written += 1;
+                    }
+                    (second, _) => mark.owed = second,
+                }
+            }
+        }
+        mark.block += 1;
+        if self.marks.back().is_none_or(|last| last.block < mark.block) {
+            self.marks.push_back(mark);
+        }
+        while self.marks.len() > 2 * usize::from(MOST_BLOCKS) {
+            self.marks.pop_front();
+        }
+        Ok(written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(mut blocks: Blocks<Vec<u8>>, size: usize) -> Vec<u8> {
+        let mut whole = Vec::new();
+        let mut block = vec![0; size];
+        for number in 1.. {
+            let length = blocks.read(number, &mut block).unwrap();
+            // Asking again changes nothing.
+            assert_eq!(blocks.read(number, &mut vec![0; size]).unwrap(), length);
+            whole.extend_from_slice(&block[..length]);
+            if length < size {
+                break;
+            }
+        }
+        whole
+    }
+
+    #[test]
+    fn lines_of_text() {
+        let check = |text: &str, expect: &str| {
+            for size in [8, 9, 512] {
+                let got = all(Blocks::netascii(text.as_bytes().to_vec()), size);
+                assert_eq!(got, expect.as_bytes(), "{text:?} in blocks of {size}");
+            }
+        };
+        check("", "");
+        check("a\nb\n", "a\r\nb\r\n");
+        check("1234567\n", "1234567\r\n");
+        check("a\r\nb\r", "a\r\0\r\nb\r\0");
+        check("\n\n\n\n\n\n\n\n\n", "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n");
+    }
+
+    #[test]
+    fn content_that_shrank_is_an_error() {
+        let mut blocks = Blocks::octet(vec![0; 100], 600);
+        let error = blocks.read(1, &mut [0; 512]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_add_up(content in proptest::collection::vec(any::<u8>(), 0..3000), size in 8usize..600) {
+            let length = content.len() as u64;
+            prop_assert_eq!(&all(Blocks::octet(content.clone(), length), size), &content);
+            let mut expect = Vec::new();
+            for byte in &content {
+                match byte {
+                    b'\n' => expect.extend(b"\r\n"),
+                    b'\r' => expect.extend(b"\r\0"),
+                    byte => expect.push(*byte),
+                }
+            }
+            prop_assert_eq!(all(Blocks::netascii(content), size), expect);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a name stands for: a file of the tree, or a text made for the machine that asks.
+
+use std::{fs::File, io, os::unix::fs::FileExt as _};
+
+use pilotlight_kit::beneath::{BeneathError, Root, relative};
+use pilotlight_lab::Lab;
+use pilotlight_tftp::ReadAt;
+
+/// All that is served.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) lab: Lab,
+    pub(crate) root: Root,
+    pub(crate) assets: Option<Root>,
+}
+
+/// Something to send, and how long it is.
+#[derive(Debug)]
+pub(crate) enum Content {
+    File(File, u64),
+    Rendered(Vec<u8>),
+}
+
+impl Files {
+    /// Finds what `name` stands for, as it came from the network.
+    pub(crate) fn open(&self, name: &[u8]) -> Result<Content, BeneathError> {
+        let name = relative(name);
+        if let Some(text) = std::str::from_utf8(name).ok().and_then(|name| self.render(name)) {
+            return Ok(Content::Rendered(text.into_bytes()));
+        }
+        let opened = match (&self.assets, name.strip_prefix(b"assets/")) {
+            (Some(assets), Some(name)) => assets.file(name)?,
+            _ => self.root.file(name)?,
+        };
+        Ok(Content::File(opened.file, opened.length))
+    }
+
+    fn render(&self, name: &str) -> Option<String> {
+        match name.strip_prefix("pxelinux.cfg/") {
+            Some(name) => pilotlight_boot::pxelinux_config(&self.lab, name),
+            None => (name == "autoexec.ipxe").then(|| pilotlight_boot::autoexec_ipxe(&self.lab)),
+        }
+    }
+}
+
+impl Content {
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::File(_, length) => *length,
+            Self::Rendered(text) => text.len() as u64,
+        }
+    }
+}
+
+impl ReadAt for Content {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file, _) => file.read_at(into, offset),
+            Self::Rendered(text) => text.read_at(offset, into),
+        }
+    }
+}
+
+/// A name from the network for an event: printable, and not longer than a line.
+pub(crate) fn printable(name: &[u8]) -> String {
+    let text = String::from_utf8_lossy(name);
+    text.chars().take(256).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}

@@ -1,0 +1,54 @@
+//! The sockets that requests come to, and those that transfers leave from.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket},
+    os::fd::OwnedFd,
+};
+
+use anyhow::{Context as _, ensure};
+use pilotlight_kit::pktinfo;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// The sockets handed over, or new ones bound to `addresses`.
+pub(crate) fn listeners(given: Vec<OwnedFd>, addresses: &[SocketAddr]) -> anyhow::Result<Vec<UdpSocket>> {
+    let sockets = if given.is_empty() {
+        addresses.iter().map(|address| listen(*address)).collect::<anyhow::Result<Vec<_>>>()?
+    } else {
+        given.into_iter().map(UdpSocket::from).collect()
+    };
+    for socket in &sockets {
+        let kind = socket2::SockRef::from(socket)
+            .r#type()
+            .context("systemd handed over something else than a socket")?;
+        ensure!(kind == Type::DGRAM, "systemd handed over a socket that takes no datagrams");
+        socket.set_nonblocking(true).context("cannot set up a socket")?;
+        pktinfo::enable(socket).context("cannot ask for the address that a request was sent to")?;
+    }
+    Ok(sockets)
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<UdpSocket> {
+    let context = || format!("cannot listen on UDP {address}; another TFTP server may be running");
+    let open = || -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            // IPv4 is asked for by an address of its own.
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    Ok(open().with_context(context)?.into())
+}
+
+/// A socket for one transfer, or one refusal: a new port on the address that the request was sent to.
+pub(crate) fn answer_from(local: IpAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
+    let address = match (local, peer) {
+        (IpAddr::V6(local), SocketAddr::V6(peer)) => SocketAddrV6::new(local, 0, 0, peer.scope_id()).into(),
+        (local, _) => SocketAddr::from((local, 0)),
+    };
+    let socket = UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
