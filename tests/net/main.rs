@@ -1,0 +1,31 @@
+//! Layer `net`: the daemons and other people's clients at the two ends of a cable, in namespaces of an ordinary
+//! user.
+
+mod guard;
+mod hostile;
+mod leases;
+mod loss;
+mod stage;
+mod transfers;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pilotlight_tests::harness::main(
+        "net",
+        &[
+            ("leases-udhcpc", leases::udhcpc),
+            ("leases-dhclient", leases::dhclient),
+            ("leases-dhcpcd", leases::dhcpcd),
+            ("leases-reserved", leases::reserved),
+            ("guard-silent", guard::silent),
+            ("tftp-atftp", transfers::atftp),
+            ("tftp-curl", transfers::curl),
+            ("tftp-hpa", transfers::tftp_hpa),
+            ("tftp-loss", transfers::loss),
+            ("hostile-dhcp", hostile::dhcp),
+            ("hostile-tftp", hostile::tftp),
+            ("hostile-http", hostile::http),
+        ],
+    )
+}

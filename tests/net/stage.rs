@@ -1,0 +1,105 @@
+//! What each scene of this layer stands on: the cable, the clients, a lab and a folder.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+use pilotlight_tests::{daemon::Daemon, namespace::Cable, surroundings::Tools};
+
+/// A lab for the server's end of the cable. It does not look for another DHCP server first: that takes seconds
+/// and is a scene of its own.
+pub(crate) const LAB: &str = r#"
+[network]
+address = "10.77.0.1/24"
+domain = "lab.home.arpa"
+lease = "2m"
+probe-first = false
+
+[network.pool]
+first = "10.77.0.100"
+last = "10.77.0.199"
+
+[[nodes]]
+name = "node1"
+mac = "52:54:00:00:00:11"
+address = "10.77.0.11"
+profile = "debian-installer"
+"#;
+
+pub(crate) struct Stage {
+    pub(crate) cable: Cable,
+    pub(crate) clients: Tools,
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    /// Lays the cable and puts the lab `lab` at its server's end. First thing in a scene.
+    pub(crate) fn set(lab: &str) -> Result<Self> {
+        let clients = Tools::clients()?;
+        let cable = Cable::lay(&clients)?;
+        let folder = tempfile::Builder::new().prefix("net-").tempdir().context("could not make a folder")?;
+        fs::write(folder.path().join("lab.toml"), lab).context("could not write the lab")?;
+        Ok(Self { cable, clients, folder })
+    }
+
+    /// The scene's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path in the scene's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    /// A folder in the scene's folder.
+    pub(crate) fn subfolder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        fs::create_dir_all(&path).with_context(|| format!("could not make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The DHCP server.
+    pub(crate) fn dhcpd(&self) -> Result<Daemon> {
+        let state = self.subfolder("dhcp")?;
+        self.daemon("pilotlight-dhcpd", "dhcpd", &["--state", &state.to_string_lossy()])
+    }
+
+    /// The TFTP server, and the folder that it serves.
+    pub(crate) fn tftpd(&self) -> Result<(Daemon, PathBuf)> {
+        let root = self.subfolder("tftp")?;
+        let arguments = ["--root", &root.to_string_lossy(), "--listen", "10.77.0.1:69"];
+        Ok((self.daemon("pilotlight-tftpd", "tftpd", &arguments)?, root))
+    }
+
+    /// The HTTP server, and the folder that it serves.
+    pub(crate) fn httpd(&self) -> Result<(Daemon, PathBuf)> {
+        let root = self.subfolder("http")?;
+        let arguments = ["--root", &root.to_string_lossy(), "--listen", "10.77.0.1:80"];
+        Ok((self.daemon("pilotlight-httpd", "httpd", &arguments)?, root))
+    }
+
+    /// A daemon with the scene's lab. Nobody listens for its events: that must not matter to it.
+    pub(crate) fn daemon(&self, name: &str, label: &str, arguments: &[&str]) -> Result<Daemon> {
+        let (lab, events) = (self.path("lab.toml"), self.path("events.sock"));
+        let (lab, events) = (lab.to_string_lossy(), events.to_string_lossy());
+        let common = ["--lab", &*lab, "--events", &*events];
+        Daemon::start(Some(&self.cable), name, label, &[&common[..], arguments].concat(), self.folder())
+    }
+
+    /// A second DHCP server, at the clients' end, with the lab in the file `lab`.
+    pub(crate) fn other_dhcpd(&self, lab: &str) -> Result<Daemon> {
+        let paths = [self.path(lab), self.path("other.sock"), self.subfolder("other-dhcp")?];
+        let [lab, events, state] = paths.each_ref().map(|path| path.to_string_lossy());
+        let arguments = ["--lab", &*lab, "--events", &*events, "--state", &*state];
+        Daemon::start(None, "pilotlight-dhcpd", "other", &arguments, self.folder())
+    }
+
+    /// A client's program with a cleared environment.
+    pub(crate) fn client(&self, name: &str) -> Result<Command> {
+        self.clients.command(name)
+    }
+}

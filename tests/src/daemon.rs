@@ -1,0 +1,112 @@
+//! Our daemons, run on this machine as systemd would run them.
+
+use std::{
+    fs::File,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use pilotlight_emulator::console::{Console, Heard, Seen};
+use serde_json::Value;
+
+use crate::{namespace::Cable, process, surroundings};
+
+/// Long enough for any machine; nothing waits for it unless something is wrong.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running daemon. Dropping it ends it; on a failure its log is shown first.
+#[derive(Debug)]
+pub struct Daemon {
+    name: String,
+    child: Child,
+    console: Console,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts the daemon `name` on the services' side of `cable`, or on the clients' when there is none, and waits
+    /// until it reports itself ready. `label` tells two of a kind apart; logs go to `folder`.
+    pub fn start(
+        cable: Option<&Cable>,
+        name: &str,
+        label: &str,
+        arguments: &[&str],
+        folder: &Path,
+    ) -> Result<Self> {
+        let notify = folder.join(format!("{label}.notify"));
+        let ready = UnixDatagram::bind(&notify)
+            .with_context(|| format!("could not listen on {}", notify.display()))?;
+        ready.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let mut command = Command::new(surroundings::daemon(name)?);
+        command.args(arguments).env_clear().env("NOTIFY_SOCKET", &notify).stdin(Stdio::null());
+        let log = folder.join(format!("{label}.log"));
+        let complaints = folder.join(format!("{label}.err"));
+        command.stdout(Stdio::piped()).stderr(File::create(&complaints)?);
+        process::end_with_this_thread(&mut command);
+        if let Some(cable) = cable {
+            cable.on_server_side(&mut command)?;
+        }
+        let mut child = command.spawn().with_context(|| format!("could not start {name}"))?;
+        let output = child.stdout.take().context("the daemon has no standard output")?;
+        let console = Console::start(output, &log)?;
+        let mut daemon = Self { name: label.to_owned(), child, console, log: complaints };
+        daemon.wait_until_ready(&ready)?;
+        Ok(daemon)
+    }
+
+    /// The events so far that `wanted` wants.
+    pub fn events(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let heard = self.console.heard();
+        heard.events.iter().map(|seen| seen.event.clone()).filter(|event| wanted(event)).collect()
+    }
+
+    /// Waits for the first event that `wanted` wants.
+    pub fn event(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let find = |heard: &Heard| {
+            heard.events.iter().map(|seen: &Seen| &seen.event).find(|event| wanted(event)).cloned()
+        };
+        self.console.wait(PATIENCE, find).with_context(|| format!("{}: {what}", self.name))
+    }
+
+    /// Fails unless the daemon is still running.
+    pub fn must_be_alive(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("{} has ended: {status}\n{}", self.name, self.complaints()),
+        }
+    }
+
+    fn wait_until_ready(&mut self, socket: &UnixDatagram) -> Result<()> {
+        let end = std::time::Instant::now() + PATIENCE;
+        let mut buffer = [0; 4096];
+        while std::time::Instant::now() < end {
+            self.must_be_alive()?;
+            let Ok(length) = socket.recv(&mut buffer) else { continue };
+            if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == "READY=1") {
+                return Ok(());
+            }
+        }
+        bail!("{} never reported itself ready\n{}", self.name, self.complaints())
+    }
+
+    fn complaints(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // The harness shows this when the scene failed, and throws it away otherwise.
+        eprintln!("--- {}", self.name);
+        let heard = self.console.heard();
+        for line in &heard.lines[heard.lines.len().saturating_sub(60)..] {
+            eprintln!("{:9.3} {}", line.at.as_secs_f64(), line.text);
+        }
+        eprint!("{}", self.complaints());
+    }
+}

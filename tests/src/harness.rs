@@ -1,0 +1,111 @@
+//! Runs the scenes of a layer, one after the other, each in a process of its own.
+//!
+//! A process of its own: a scene may enter namespaces, and whatever it started ends with it. One after the other:
+//! machine scenes take all of a small computer, and their deadlines would suffer.
+
+use std::{
+    env,
+    io::{IsTerminal as _, Write as _},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::end_with_this_thread;
+
+/// A scene: its name and what it does.
+pub type Scene = (&'static str, fn() -> Result<()>);
+
+/// Names the one scene that this process is to play itself.
+const PLAYED: &str = "PILOTLIGHT_SCENE";
+
+/// The `main` of a layer. Arguments are parts of the names of the scenes to run; all run without any.
+pub fn main(layer: &str, scenes: &[Scene]) -> ExitCode {
+    match env::var(PLAYED) {
+        Ok(name) => play(&name, scenes),
+        Err(_) => match run(layer, scenes, env::args().skip(1)) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(fault) => {
+                eprintln!("error: {fault:#}");
+                ExitCode::from(2)
+            }
+        },
+    }
+}
+
+fn play(name: &str, scenes: &[Scene]) -> ExitCode {
+    let Some((_, scene)) = scenes.iter().find(|(known, _)| *known == name) else {
+        eprintln!("error: there is no scene {name:?}");
+        return ExitCode::from(2);
+    };
+    match scene() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("error: {fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(layer: &str, scenes: &[Scene], arguments: impl Iterator<Item = String>) -> Result<bool> {
+    let (mut parts, mut list, mut exact) = (Vec::new(), false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "--list" => list = true,
+            "--exact" => exact = true,
+            // cargo's habits: what a scene says is shown when it fails, and its threads are its own affair.
+            "--nocapture" | "--quiet" | "-q" => {}
+            option if option.starts_with('-') => bail!("{option} is not known; give parts of scene names"),
+            _ => parts.push(argument),
+        }
+    }
+    let wanted = |name: &str| {
+        parts.is_empty()
+            || parts.iter().any(|part| if exact { name == part } else { name.contains(part.as_str()) })
+    };
+    let chosen: Vec<&Scene> = scenes.iter().filter(|(name, _)| wanted(name)).collect();
+    if list {
+        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        return Ok(true);
+    }
+    if chosen.is_empty() {
+        bail!("layer {layer} has no scene that is called {}; --list shows them", parts.join(" or "));
+    }
+    let mut failed = Vec::new();
+    for (name, _) in &chosen {
+        if !run_one(layer, name)? {
+            failed.push(*name);
+        }
+    }
+    println!("\n{layer}: {} scenes, {} failed", chosen.len(), failed.len());
+    failed.iter().for_each(|name| println!("    {name}"));
+    Ok(failed.is_empty())
+}
+
+fn run_one(layer: &str, name: &str) -> Result<bool> {
+    print!("{layer}: {name} ... ");
+    std::io::stdout().flush().ok();
+    let mut command = Command::new(env::current_exe().context("could not find the test's own program")?);
+    command.env(PLAYED, name).stdin(Stdio::null());
+    end_with_this_thread(&mut command);
+    let start = Instant::now();
+    let output = command.output().with_context(|| format!("could not start scene {name}"))?;
+    let seconds = start.elapsed().as_secs_f64();
+    let (colour, plain) = if std::io::stdout().is_terminal() { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    if output.status.success() {
+        println!("ok, {seconds:.1} s");
+        for note in String::from_utf8_lossy(&output.stdout).lines() {
+            println!("    {note}");
+        }
+    } else {
+        println!("{colour}FAILED{plain}, {seconds:.1} s, {}", output.status);
+        for text in [output.stdout, output.stderr] {
+            for line in String::from_utf8_lossy(&text).lines() {
+                println!("    {line}");
+            }
+        }
+    }
+    Ok(output.status.success())
+}

@@ -1,0 +1,165 @@
+//! Two network namespaces with a cable between them, as an ordinary user.
+//!
+//! The process becomes root of a user namespace of its own, where it may lay cables, take low ports and mount;
+//! outside it stays who it was. There is a namespace for the Pi's services and one for their clients: in one
+//! alone, the kernel would short-circuit every packet.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use rustix::{
+    mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change},
+    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
+};
+
+use crate::{process, surroundings::Tools};
+
+/// The services' end of the cable, named as on the Pi.
+pub const SERVER: &str = "eth0";
+/// The clients' end of the cable.
+pub const CLIENT: &str = "client0";
+/// The clients' end has this hardware address, unless a scene changes it.
+pub const CLIENT_MAC: &str = "52:54:00:00:00:01";
+
+/// The cable, with this process on the clients' side.
+#[derive(Debug)]
+pub struct Cable {
+    server: OwnedFd,
+    ip: std::path::PathBuf,
+}
+
+impl Cable {
+    /// Enters the namespaces and lays the cable. Call it once, first thing, before any thread exists.
+    pub fn lay(clients: &Tools) -> Result<Self> {
+        enter()?;
+        private_files().context("could not set up private folders")?;
+        let ip = clients.program("ip")?;
+        let client = own_network()?;
+        // SAFETY: the process has one thread and shares no descriptor table with another.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("could not make a network namespace")?;
+        let server = own_network()?;
+        let cable = Self { server, ip };
+        // `ip` takes a namespace by its path as well as by name or process.
+        let other = format!("/proc/{}/fd/{}", std::process::id(), client.as_raw_fd());
+        cable.ip(&format!(
+            "link add {SERVER} type veth peer name {CLIENT} address {CLIENT_MAC} netns {other}"
+        ))?;
+        cable.ip("link set lo up")?;
+        cable.ip(&format!("link set {SERVER} up"))?;
+        cable.ip(&format!("address add 10.77.0.1/24 dev {SERVER}"))?;
+        move_into_link_name_space(client.as_fd(), Some(LinkNameSpaceType::Network))
+            .context("could not go back to the clients' namespace")?;
+        cable.ip("link set lo up")?;
+        cable.ip(&format!("link set {CLIENT} up"))?;
+        Ok(cable)
+    }
+
+    /// Runs `ip` on the clients' side; `arguments` are separated by blanks.
+    pub fn ip(&self, arguments: &str) -> Result<String> {
+        let mut command = Command::new(&self.ip);
+        command.args(arguments.split_ascii_whitespace());
+        Ok(process::must(&mut command, Duration::from_secs(30))?.text)
+    }
+
+    /// Gives the clients' end the address 10.77.0.50, for scenes that are not about addresses.
+    pub fn fixed_client_address(&self) -> Result<()> {
+        self.ip(&format!("address add 10.77.0.50/24 dev {CLIENT}")).map(drop)
+    }
+
+    /// Has `command` run on the services' side.
+    pub fn on_server_side(&self, command: &mut Command) -> Result<()> {
+        let server = self.server.try_clone().context("could not pass a namespace on")?;
+        let enter = move || {
+            move_into_link_name_space(server.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec one system call is made and nothing else.
+        unsafe { command.pre_exec(enter) };
+        Ok(())
+    }
+}
+
+fn own_network() -> Result<OwnedFd> {
+    let file = File::open("/proc/self/ns/net").context("could not open this network namespace")?;
+    // The descriptor is named in /proc for `ip`, which runs in another process: close-on-exec does no harm.
+    Ok(file.into())
+}
+
+fn enter() -> Result<()> {
+    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNET | UnshareFlags::NEWNS;
+    // SAFETY: the process has one thread and shares no descriptor table with another.
+    unsafe { unshare_unsafe(flags) }.context(
+        "could not make a user namespace: this machine forbids it to ordinary users \
+         (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, \
+         user.max_user_namespaces)",
+    )?;
+    for (file, content) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {user} 1")),
+        ("gid_map", format!("0 {group} 1")),
+    ] {
+        fs::write(format!("/proc/self/{file}"), content)
+            .with_context(|| format!("could not write {file}"))?;
+    }
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("could not make the mounts private")
+}
+
+/// Gives the clients folders to write to, which as an ordinary user they have not, and an account database with
+/// root alone: other users do not exist in this namespace, and dhcpcd would try to become one.
+fn private_files() -> Result<()> {
+    tmpfs("/run")?;
+    cover("/var/lib")?;
+    for folder in ["/run/lock", "/var/lib/dhcp", "/var/lib/dhcpcd"] {
+        fs::create_dir_all(folder).with_context(|| format!("could not make {folder}"))?;
+    }
+    for (name, content) in [("passwd", "root:x:0:0::/:/bin/sh\n"), ("group", "root:x:0:\n")] {
+        let ours = Path::new("/run").join(name);
+        fs::write(&ours, content).with_context(|| format!("could not write {}", ours.display()))?;
+        let theirs = Path::new("/etc").join(name);
+        mount_bind_recursive(&ours, &theirs)
+            .with_context(|| format!("could not replace {}", theirs.display()))?;
+    }
+    Ok(())
+}
+
+fn tmpfs(on: &str) -> Result<()> {
+    mount("tmpfs", on, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, None)
+        .with_context(|| format!("could not mount a tmpfs on {on}"))
+}
+
+/// Makes `folder` writable by putting a tmpfs over it, with all that was in it in its place.
+fn cover(folder: &str) -> Result<()> {
+    let old = File::open(folder).with_context(|| format!("could not open {folder}"))?;
+    let below = format!("/proc/self/fd/{}", old.as_raw_fd());
+    tmpfs(folder)?;
+    for entry in fs::read_dir(&below).with_context(|| format!("could not list {folder}"))? {
+        let entry = entry.with_context(|| format!("could not list {folder}"))?;
+        let (from, to) =
+            (Path::new(&below).join(entry.file_name()), Path::new(folder).join(entry.file_name()));
+        let kept = entry.file_type().and_then(|kind| keep(kind, &from, &to));
+        kept.with_context(|| format!("could not keep {}", to.display()))?;
+    }
+    Ok(())
+}
+
+fn keep(kind: fs::FileType, from: &Path, to: &Path) -> io::Result<()> {
+    if kind.is_symlink() {
+        return std::os::unix::fs::symlink(fs::read_link(from)?, to);
+    }
+    if kind.is_dir() {
+        fs::create_dir(to)?;
+    } else {
+        File::create(to)?;
+    }
+    Ok(mount_bind_recursive(from, to)?)
+}
