@@ -1,1 +1,3 @@
 //! Root tree to SD-card image.
+
+pub mod squashfs;
