@@ -1,3 +1,57 @@
-//! pilotctl, the operator's command.
+//! `pilotctl`, the operator's command on the Pi: what it is doing, and what it did.
+//!
+//! It reads what the services leave in `/run` and in the event log; it changes nothing.
 
-fn main() {}
+mod events;
+mod line;
+mod ready;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use pilotlight_lab::paths;
+
+/// Looks after the boot server on this Pi.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Waits for the Pi's address, then says in one line how the Pi is doing.
+    Ready {
+        /// Write the line into the journal, too.
+        #[arg(long)]
+        journal: bool,
+        /// Take the failed units from this file, as `systemctl list-units --plain --no-legend` prints them,
+        /// and do not ask systemd, which answers root alone.
+        #[arg(long, value_name = "FILE")]
+        failed_units: Option<PathBuf>,
+    },
+    /// Prints the event log, oldest first.
+    Events {
+        /// Go on with what comes.
+        #[arg(short, long)]
+        follow: bool,
+        /// The folder of the log.
+        #[arg(long, value_name = "FOLDER", default_value = paths::EVENTS_DIR)]
+        log: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Ready { journal, failed_units } => ready::ready(journal, failed_units.as_deref()),
+        Verb::Events { follow, log } => events::print(&log, follow),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pilotctl: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
