@@ -245,6 +245,37 @@ pub(crate) fn mirror(text: &str) -> Checked<Mirror> {
     Ok(Mirror { host: host.to_owned(), directory: format!("/{directory}") })
 }
 
+/// A public key, as one line of `authorized_keys` without options.
+pub(crate) fn ssh_key(text: &str) -> Checked<String> {
+    const KINDS: [&str; 5] = [
+        "ssh-ed25519",
+        "ssh-rsa",
+        "ecdsa-sha2-nistp256",
+        "sk-ssh-ed25519@openssh.com",
+        "ecdsa-sha2-nistp521",
+    ];
+    let hint = "copy the one line of a .pub file, as in \"ssh-ed25519 AAAA… me@desk\"";
+    let fault = |what: &str| Err(Refused::new(format!("this is no public SSH key: {what}")).hint(hint));
+    if text.len() > 2048 {
+        return fault("it is longer than 2048 characters");
+    }
+    if let Some(c) = stranger(text, |c| c.is_ascii_alphanumeric() || " +/=@._:-".contains(c)) {
+        return fault(&format!("{c:?} is not allowed"));
+    }
+    let mut parts = text.split(' ');
+    if !parts.next().is_some_and(|kind| KINDS.contains(&kind)) {
+        return fault("it begins with no known kind of key");
+    }
+    // The key itself is base64 of a structure that begins with three zero bytes.
+    let base64 = |part: &str| {
+        part.starts_with("AAAA") && part.len() >= 32 && stranger(part, |c| !"@._:-".contains(c)).is_none()
+    };
+    if !parts.next().is_some_and(base64) {
+        return fault("after its kind, base64 is wanted that begins with AAAA");
+    }
+    Ok(text.to_owned())
+}
+
 /// A disk, as a path in `/dev`.
 pub(crate) fn disk(text: &str) -> Checked<String> {
     let hint = "as in \"/dev/sda\" or \"/dev/disk/by-id/…\"";

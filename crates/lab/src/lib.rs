@@ -111,6 +111,9 @@ pub enum ProfileKind {
         arguments: Vec<String>,
         /// The Debian mirror that the installer is told to use; none lets it ask.
         mirror: Option<Mirror>,
+        /// The SSH keys that open the account on what it installs, as lines of `authorized_keys`; with none,
+        /// the installer asks for a password at the machine.
+        authorized_keys: Vec<String>,
     },
     /// The machine's own disk.
     LocalDisk,

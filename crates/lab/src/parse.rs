@@ -253,6 +253,7 @@ fn built_in() -> BTreeMap<String, Profile> {
         architecture: DEFAULT_ARCHITECTURE.to_owned(),
         arguments: Vec::new(),
         mirror: None,
+        authorized_keys: Vec::new(),
     };
     let profile = |title: String, kind| Profile { title, kind };
     BTreeMap::from([
@@ -297,6 +298,7 @@ fn profile(mut section: Section<'_>, name: &str, report: &mut Report<'_>) -> Opt
     let architecture = section.text(report, "architecture");
     let arguments = section.texts(report, "arguments");
     let mirror = section.text(report, "mirror");
+    let keys = section.texts(report, "authorized-keys");
     section.finish(report);
 
     let release = release.and_then(|at| at.read(report, |number| check::release(*number)));
@@ -304,6 +306,8 @@ fn profile(mut section: Section<'_>, name: &str, report: &mut Report<'_>) -> Opt
     let arguments: Vec<_> =
         arguments.into_iter().filter_map(|at| at.read(report, |text| check::argument(text))).collect();
     let mirror = mirror.and_then(|at| at.read(report, |text| check::mirror(text)));
+    let keys: Vec<_> =
+        keys.into_iter().filter_map(|at| at.read(report, |text| check::ssh_key(text))).collect();
     kind?;
     let release = release.map_or(DEFAULT_RELEASE, |at| at.value);
     let architecture = architecture.map_or(DEFAULT_ARCHITECTURE.to_owned(), |at| at.value);
@@ -314,6 +318,7 @@ fn profile(mut section: Section<'_>, name: &str, report: &mut Report<'_>) -> Opt
             architecture,
             arguments: arguments.into_iter().map(|at| at.value).collect(),
             mirror: mirror.map(|at| at.value),
+            authorized_keys: keys.into_iter().map(|at| at.value).collect(),
         },
     })
 }

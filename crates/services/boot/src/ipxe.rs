@@ -1,0 +1,130 @@
+//! Scripts for iPXE.
+
+use std::fmt::Write;
+
+use pilotlight_lab::{Lab, MacAddr, Node, ProfileKind};
+
+use crate::{kernel::kernel, url};
+
+/// How long the menu waits for a hand before the machine boots from its own disk.
+const MENU_MILLISECONDS: u32 = 30_000;
+/// How long a node that knows what to boot can be stopped.
+const KEY_MILLISECONDS: u32 = 2_000;
+
+/// `/boot.ipxe`: the same for every machine. It asks for the script of the machine that it runs on.
+///
+/// `netX` is the interface that was opened last, which is the one this script came over; a plain `${mac}` would
+/// be the first interface of a machine with several.
+pub fn boot_ipxe(lab: &Lab) -> String {
+    let machine = url::machine_script(lab);
+    format!(
+        "#!ipxe\n\
+         # Asks the Pi what this machine is to boot, three times at most.\n\
+         set tries:int32 0\n\
+         :ask\n\
+         chain --replace {machine}${{netX/mac:hexhyp}} ||\n\
+         inc tries\n\
+         iseq ${{tries}} 3 && goto failed ||\n\
+         sleep 5\n\
+         goto ask\n\
+         :failed\n\
+         echo Pilotlight at {server} does not say what ${{netX/mac}} is to boot.\n\
+         sleep 5\n\
+         exit 1\n",
+        server = lab.network.address,
+    )
+}
+
+/// `autoexec.ipxe`, which newer iPXE builds look for beside themselves before they ask for an address.
+pub fn autoexec_ipxe(lab: &Lab) -> String {
+    let script = url::boot_script(lab);
+    format!(
+        "#!ipxe\n\
+         isset ${{netX/ip}} || dhcp || goto failed\n\
+         chain --replace {script} || goto failed\n\
+         :failed\n\
+         echo Pilotlight's {script} cannot be reached.\n\
+         exit 1\n"
+    )
+}
+
+/// `/ipxe?mac=…`: what the machine with this hardware address boots.
+///
+/// A node with a profile boots it, after a moment in which a key shows the menu. Any other machine gets the
+/// menu, and boots from its own disk when nobody chooses.
+pub fn ipxe_script(lab: &Lab, mac: Option<MacAddr>) -> String {
+    let node = mac.and_then(|mac| lab.node_by_mac(mac));
+    let mut out = String::from("#!ipxe\n");
+    match (node, mac) {
+        (Some(node), _) => _ = writeln!(out, "# {}, {}", node.name, node.mac),
+        (None, Some(mac)) => _ = writeln!(out, "# A machine without a name: {mac}"),
+        (None, None) => out.push_str("# A machine that did not say who it is\n"),
+    }
+    out.push_str(":start\nimgfree\n");
+    let profile = node.and_then(|node| Some((node, node.profile.as_deref()?)));
+    if let Some((node, profile)) = profile {
+        _ = write!(
+            out,
+            "echo {}: {profile}\n\
+             prompt --key m --timeout {KEY_MILLISECONDS} Press m for the menu && goto menu ||\n\
+             goto profile-{profile}\n",
+            node.name,
+        );
+    }
+    menu(&mut out, lab, node);
+    for name in lab.profiles.keys() {
+        entry(&mut out, lab, name, node);
+    }
+    out.push_str(
+        "\n:failed\n\
+         echo That could not be booted. Trying again in 10 seconds.\n\
+         sleep 10\n\
+         goto start\n",
+    );
+    out
+}
+
+fn menu(out: &mut String, lab: &Lab, node: Option<&Node>) {
+    let who = node.map_or("${netX/mac}", |node| &node.name);
+    _ = write!(out, "\n:menu\nmenu Pilotlight: {who}\nitem disk Boot from the disk of this machine\n");
+    for (name, profile) in &lab.profiles {
+        if profile.kind != ProfileKind::LocalDisk {
+            _ = writeln!(out, "item profile-{name} {}", profile.title);
+        }
+    }
+    out.push_str("item shell iPXE shell\n");
+    _ = writeln!(
+        out,
+        "choose --default disk --timeout {MENU_MILLISECONDS} chosen && goto ${{chosen}} || goto disk"
+    );
+    // A BIOS starts its first disk here and now, whatever comes next in its boot order. UEFI has no such call:
+    // there an error makes the firmware go on to the next entry, and success would stop at its setup menu.
+    out.push_str(
+        "\n:disk\n\
+         iseq ${platform} efi && goto firmware ||\n\
+         sanboot --no-describe --drive 0x80 ||\n\
+         :firmware\n\
+         exit 1\n\
+         \n:shell\n\
+         shell\n\
+         goto menu\n",
+    );
+}
+
+fn entry(out: &mut String, lab: &Lab, name: &str, node: Option<&Node>) {
+    let Some(profile) = lab.profiles.get(name) else { return };
+    let Some(kernel) = kernel(lab, name, profile, node) else {
+        _ = write!(out, "\n:profile-{name}\ngoto disk\n");
+        return;
+    };
+    // A BIOS finds the initrd in memory. The kernel's UEFI stub looks for it by the name on its command line.
+    let arguments: String = kernel.arguments.iter().map(|argument| format!(" {argument}")).collect();
+    _ = write!(
+        out,
+        "\n:profile-{name}\n\
+         kernel --name linux {} initrd=initrd.gz{arguments} || goto failed\n\
+         initrd --name initrd.gz {} || goto failed\n\
+         boot || goto failed\n",
+        kernel.linux, kernel.initrd,
+    );
+}

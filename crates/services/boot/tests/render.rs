@@ -1,0 +1,151 @@
+//! Everything that a machine is given, as it is sent.
+
+use pilotlight_boot::{autoexec_ipxe, boot_ipxe, ipxe_script, preseed, pxelinux_config};
+use pilotlight_lab::{Lab, MacAddr, parse};
+
+const LAB: &str = r#"
+[network]
+address = "10.77.0.1/24"
+router = "10.77.0.254"
+pool = { first = "10.77.0.100", last = "10.77.0.199" }
+
+[[nodes]]
+name = "asks"
+mac = "52:54:00:00:00:01"
+address = "10.77.0.11"
+profile = "debian-installer"
+
+[[nodes]]
+name = "installs"
+mac = "52:54:00:00:00:02"
+address = "10.77.0.12"
+profile = "serial"
+loader = "pxelinux"
+install-to = "/dev/disk/by-id/ata-Disk_1"
+
+[[nodes]]
+name = "disk"
+mac = "52:54:00:00:00:03"
+address = "10.77.0.13"
+profile = "local-disk"
+install-to = "/dev/sda"
+
+[[nodes]]
+name = "menu"
+mac = "52:54:00:00:00:04"
+address = "10.77.0.14"
+
+[profiles.serial]
+kind = "debian-installer"
+title = "Debian 13 over serial"
+arguments = ["console=ttyS0,115200"]
+mirror = "http://10.77.0.9:3142/debian"
+authorized-keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA0000000000000000000000000000000000000000000 me@desk"]
+"#;
+
+const DEFAULT: &str = include_str!("../../../../image-overlay/usr/share/pilotlight/lab.toml");
+
+fn lab(text: &str) -> Lab {
+    parse(text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn script(text: &str, mac: Option<&str>) -> String {
+    ipxe_script(&lab(text), mac.map(|mac| mac.parse::<MacAddr>().expect("a MAC")))
+}
+
+fn answers(node: &str) -> Option<String> {
+    let lab = lab(LAB);
+    preseed(&lab, lab.node_by_name(node).expect("a node"))
+}
+
+#[test]
+fn ipxe() {
+    insta::assert_snapshot!("boot_ipxe", boot_ipxe(&lab(LAB)));
+    insta::assert_snapshot!("autoexec_ipxe", autoexec_ipxe(&lab(LAB)));
+    insta::assert_snapshot!("ipxe_of_an_unknown_machine", script(DEFAULT, Some("52:54:00:00:00:99")));
+    insta::assert_snapshot!("ipxe_of_nobody", script(DEFAULT, None));
+    insta::assert_snapshot!("ipxe_of_a_node_that_asks", script(LAB, Some("52:54:00:00:00:01")));
+    insta::assert_snapshot!("ipxe_of_a_node_that_installs", script(LAB, Some("52:54:00:00:00:02")));
+    insta::assert_snapshot!("ipxe_of_a_node_on_its_disk", script(LAB, Some("52:54:00:00:00:03")));
+    insta::assert_snapshot!("ipxe_of_a_node_with_a_menu", script(LAB, Some("52:54:00:00:00:04")));
+}
+
+#[test]
+fn pxelinux() {
+    let config = |name| pxelinux_config(&lab(LAB), name).expect("a configuration");
+    insta::assert_snapshot!("pxelinux_default", config("default"));
+    insta::assert_snapshot!("pxelinux_of_a_node_that_installs", config("01-52-54-00-00-00-02"));
+    insta::assert_snapshot!("pxelinux_of_a_node_on_its_disk", config("01-52-54-00-00-00-03"));
+    insta::assert_snapshot!("pxelinux_of_a_node_with_a_menu", config("01-52-54-00-00-00-04"));
+    // 0A4D000C is 10.77.0.12.
+    assert_eq!(config("0A4D000C"), config("01-52-54-00-00-00-02"));
+}
+
+/// What PXELINUX asks for on its way to the name that is there.
+#[test]
+fn other_names_have_no_configuration() {
+    let lab = lab(LAB);
+    for name in [
+        "",
+        "01-",
+        "01-52-54-00-00-00-99",
+        "01-52:54:00:00:00:02",
+        "01-52540000000002",
+        "01-525400000002",
+        "20-52-54-00-00-00-02",
+        "52-54-00-00-00-02",
+        "564d0a4d-0000-0000-0000-525400000002",
+        "0a4d000c",
+        "+A4D000C",
+        "0A4D000",
+        "0A4D",
+        "0",
+        "0A4D00FE",
+        "0A4D000C0",
+        "DEFAULT",
+        "default/",
+        "../default",
+        "é",
+    ] {
+        assert_eq!(pxelinux_config(&lab, name), None, "{name:?}");
+    }
+}
+
+#[test]
+fn preseeds() {
+    insta::assert_snapshot!("preseed_of_a_node_that_asks", answers("asks").expect("a preseed"));
+    insta::assert_snapshot!("preseed_of_a_node_that_installs", answers("installs").expect("a preseed"));
+    assert_eq!(answers("disk"), None, "its profile installs nothing, whatever `install-to` says");
+    assert_eq!(answers("menu"), None);
+}
+
+/// Rule 8 of ARCHITECTURE.md: nothing writes to a node's disk unless its profile says so by name.
+#[test]
+fn no_disk_is_written_to_unasked() {
+    let asks = answers("asks").expect("a preseed");
+    for word in ["partman", "grub-installer", "/dev/"] {
+        assert!(!asks.contains(word), "{word} is not answered");
+    }
+    let installs = answers("installs").expect("a preseed");
+    let disks = installs.matches("/dev/").count();
+    assert_eq!(installs.matches("/dev/disk/by-id/ata-Disk_1").count(), disks, "no other disk is named");
+
+    // A machine without a profile is never given answers, and what starts by itself is its own disk.
+    for mac in ["52:54:00:00:00:99", "52:54:00:00:00:04"] {
+        let script = script(LAB, Some(mac));
+        assert!(!script.contains("preseed") && !script.contains("auto=true"), "{script}");
+        assert!(script.contains("choose --default disk "), "{script}");
+        let first = script.find("\ngoto ").or_else(|| script.find("choose")).expect("a first step");
+        assert!(first > script.find(":menu").expect("a menu"), "the menu comes first:\n{script}");
+    }
+    for name in ["default", "01-52-54-00-00-00-04"] {
+        let config = pxelinux_config(&lab(LAB), name).expect("a configuration");
+        assert!(config.contains("DEFAULT local-disk\nPROMPT 1\nTIMEOUT "), "{config}");
+        assert!(config.contains("LABEL local-disk\n  LOCALBOOT 0\n"), "{config}");
+        assert!(!config.contains("preseed"), "{config}");
+    }
+    // Nor does another profile's entry bring the answers of the node's own.
+    let script = script(LAB, Some("52:54:00:00:00:02"));
+    let (before, after) = script.split_once(":profile-serial").expect("its own entry");
+    assert!(!before.contains("preseed.cfg") && after.contains("preseed.cfg"), "{script}");
+}
