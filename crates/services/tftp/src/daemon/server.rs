@@ -91,7 +91,10 @@ impl Server {
             }
             for event in &ready {
                 match event.token() {
-                    STOP => return Ok(self.finish()),
+                    STOP => {
+                        self.finish();
+                        return Ok(());
+                    }
                     Token(token) if token >= LISTENERS => {
                         if let Some(eager) = self.eager.get_mut(token - LISTENERS) {
                             *eager = true;
