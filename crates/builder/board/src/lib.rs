@@ -1,1 +1,202 @@
-//! Boards as data.
+//! Boards as data: each file of `boards/` makes a board.
+//!
+//! This crate reads such a file into a [`Board`] and knows nothing of how a card is made from it.
+
+use serde::Deserialize;
+
+/// One board: what its firmware loads, its kernel, and what of the kernel it needs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Board {
+    /// Its name for people.
+    pub title: String,
+    /// The base in `bases/` that its root is made of.
+    pub base: String,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// What the board's own boot ROM and firmware load.
+    pub firmware: Firmware,
+    /// The texts of the boot partition.
+    pub boot: Boot,
+    /// Which of the kernel's modules there are.
+    pub modules: Modules,
+    /// How QEMU plays it.
+    pub emulator: Emulator,
+}
+
+/// The kernel's package and how it lies on the boot partition.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Kernel {
+    /// The package that brings it, by way of its dependencies.
+    pub package: String,
+    /// That package's architecture.
+    pub architecture: String,
+    /// How it is packed.
+    pub compression: Compression,
+    /// Device trees for the boot partition, below `/usr/lib/linux-image-VERSION/`.
+    pub device_trees: Vec<String>,
+}
+
+/// How a kernel is packed on the boot partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// As the package ships it.
+    None,
+    /// With gzip, which the Pi's firmware unpacks for 64-bit kernels.
+    Gzip,
+}
+
+/// Files for the board's boot ROM.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Firmware {
+    /// The package that ships them.
+    pub package: String,
+    /// Their names below `/usr/lib/raspi-firmware/`, and on the boot partition.
+    pub files: Vec<String>,
+}
+
+/// The texts of the boot partition.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Boot {
+    /// `config.txt`.
+    pub config: String,
+    /// `cmdline.txt`, with `{disk}` and `{slot}` still to be filled in.
+    pub command_line: String,
+}
+
+/// The kernel's modules.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Modules {
+    /// What the initrd loads, in this order.
+    pub initrd: Vec<String>,
+    /// What stays in the root: prefixes below `/usr/lib/modules/VERSION/kernel/`.
+    pub keep: Vec<String>,
+}
+
+/// How QEMU plays the board.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Emulator {
+    /// QEMU's machine.
+    pub machine: String,
+    /// The device tree that it is started with, one of [`Kernel::device_trees`].
+    pub device_tree: String,
+}
+
+/// Why there is no such board.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BoardError {
+    /// No file has this name.
+    #[error("there is no board {name:?}{hint}; the boards are: {known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The nearest name, as a question, or nothing.
+        hint: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// The file is not as it should be.
+    #[error("boards/{name}.toml is not a board:\n{fault}")]
+    Malformed {
+        /// The board.
+        name: String,
+        /// Where and what, in lines.
+        fault: String,
+    },
+}
+
+impl Board {
+    /// Reads the text of `boards/NAME.toml`.
+    ///
+    /// # Errors
+    /// An unknown or missing key, a value of the wrong kind, a command line without its two places to fill, or an
+    /// emulator's device tree that is not on the boot partition.
+    pub fn parse(name: &str, text: &str) -> Result<Self, BoardError> {
+        let fault = |fault: String| BoardError::Malformed { name: name.to_owned(), fault };
+        let board: Self = toml::from_str(text).map_err(|error| fault(error.to_string()))?;
+        for place in ["{disk}", "{slot}"] {
+            if !board.boot.command_line.contains(place) {
+                return Err(fault(format!(
+                    "boot.command-line does not say {place}: init would not find its root"
+                )));
+            }
+        }
+        if !board.kernel.device_trees.contains(&board.emulator.device_tree) {
+            return Err(fault(format!(
+                "emulator.device-tree {:?} is not among kernel.device-trees",
+                board.emulator.device_tree
+            )));
+        }
+        Ok(board)
+    }
+
+    /// The error for a name that no file has, with the nearest of those that there are.
+    pub fn unknown(name: &str, known: &[String]) -> BoardError {
+        let near = known
+            .iter()
+            .map(|other| (strsim::jaro_winkler(name, other), other))
+            .filter(|(likeness, _)| *likeness > 0.7)
+            .max_by(|one, other| one.0.total_cmp(&other.0));
+        let hint = near.map(|(_, other)| format!(", did you mean {other:?}?")).unwrap_or_default();
+        BoardError::Unknown { name: name.to_owned(), hint, known: known.join(", ") }
+    }
+
+    /// `cmdline.txt` for a disk and a slot.
+    pub fn command_line(&self, disk: &str, slot: &str) -> String {
+        format!("{}\n", self.boot.command_line.replace("{disk}", disk).replace("{slot}", slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RPI3: &str = include_str!("../../../../boards/rpi3.toml");
+
+    #[test]
+    fn the_boards_in_the_tree_are_boards() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../boards");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            Board::parse(&name, &std::fs::read_to_string(&path).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let check = |from: &str, to: &str, expect: &str| {
+            assert!(RPI3.contains(from), "{from}");
+            let fault = Board::parse("rpi3", &RPI3.replacen(from, to, 1)).unwrap_err().to_string();
+            assert!(fault.contains(expect), "{fault}");
+        };
+        check("title =", "titel =", "unknown field `titel`");
+        check("pilotlight.slot={slot}", "", "does not say {slot}");
+        check("compression = \"gzip\"", "compression = \"rar\"", "unknown variant `rar`");
+        check("[emulator]", "[emulator]\nspeed = 1", "unknown field `speed`");
+    }
+
+    #[test]
+    fn a_wrong_name_is_answered_with_the_nearest() {
+        let known = ["rpi3".to_owned(), "rpi4".to_owned()];
+        let text = Board::unknown("rpi-3", &known).to_string();
+        assert_eq!(text, "there is no board \"rpi-3\", did you mean \"rpi3\"?; the boards are: rpi3, rpi4");
+        assert_eq!(
+            Board::unknown("x", &known).to_string(),
+            "there is no board \"x\"; the boards are: rpi3, rpi4"
+        );
+    }
+
+    #[test]
+    fn the_command_line_names_disk_and_slot() {
+        let board = Board::parse("rpi3", RPI3).unwrap();
+        let line = board.command_line("0badcafe", "a");
+        assert!(line.ends_with("pilotlight.disk=0badcafe pilotlight.slot=a\n"), "{line}");
+    }
+}
