@@ -1,1 +1,44 @@
 //! Signed Debian-style archives: locked, verified, unpacked.
+//!
+//! ```text
+//! archives.toml ─ spec ──┐
+//!   mirrors ─ release ─ index ─ solve ─→ lock ─ fetch ─→ cache ─ unpack ─→ packages
+//! ```
+//! [`Archives::lock`] asks the archives what they have, believing only what a pinned key signed, and writes down
+//! every package by size and SHA-256. [`Archives::fetch`] brings those bytes into the cache, whoever gives them,
+//! and [`Archives::packages`] turns them into values. This crate does not know what the packages are for, never
+//! runs anything out of them, and never writes outside of its cache.
+
+mod archives;
+mod cache;
+mod date;
+mod deb822;
+mod digest;
+mod fetch;
+mod http;
+mod index;
+mod keyring;
+mod lock;
+mod mirrors;
+mod nearest;
+mod progress;
+mod relation;
+mod release;
+mod solve;
+mod spec;
+mod unpack;
+
+pub use archives::{Archives, Error};
+pub use cache::{Cache, CacheError};
+pub use digest::{Digest, NotADigest};
+pub use fetch::{Attempt, FetchError, FileKind};
+pub use http::{Fault, Patience};
+pub use index::IndexError;
+pub use keyring::{KeyError, Keyring, SignatureError};
+pub use lock::{Lock, LockError, LockedPackage, LockedRelease, LockedSet};
+pub use mirrors::{AptText, MirrorError, Mirrors, read_apt, resolve as resolve_mirrors};
+pub use progress::Show;
+pub use release::{Release, ReleaseError};
+pub use solve::SolveError;
+pub use spec::{ArchiveSpec, KeySpec, Provided, SetSpec, Spec, SpecError, Wish};
+pub use unpack::{Keep, UnpackError, UnpackFault, unpack};

@@ -1,0 +1,120 @@
+//! The cache in the user's cache folder: what was fetched, by SHA-256, and what was unpacked from it.
+//!
+//! ```text
+//! objects/SHA256        a fetched file, complete and verified before it got this name
+//! partial/SHA256        the same on its way here, locked by the builder that fetches it
+//! unpacked/SHA256       the tar archives of the .deb with that digest (see the module `unpack`)
+//! ```
+//! A file appears under its final name by one rename and is never written again, so any number of builders can
+//! share a cache, and a mapped file never changes under its reader.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::digest::Digest;
+
+/// A cache folder.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// The cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// Neither variable says where it is.
+    #[error("no cache folder: set XDG_CACHE_HOME or HOME")]
+    Nowhere,
+    /// The file system is full.
+    #[error("no space left for {path}: free some, then run the same command again; what was fetched is kept")]
+    Full {
+        /// What was being written.
+        path: PathBuf,
+    },
+    /// Anything else that the file system says.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What came of it.
+        source: io::Error,
+    },
+}
+
+impl CacheError {
+    /// Wraps a fault; one that says "no space" becomes [`CacheError::Full`].
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
+            _ => Self::Io { action, path, source },
+        }
+    }
+}
+
+impl Cache {
+    /// The user's own cache: `$XDG_CACHE_HOME/pilotlight`, else `$HOME/.cache/pilotlight`.
+    ///
+    /// # Errors
+    /// Neither is set, or the folder cannot be made.
+    pub fn of_user() -> Result<Self, CacheError> {
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+        Self::at(base.ok_or(CacheError::Nowhere)?.join("pilotlight"))
+    }
+
+    /// The cache in a given folder, which is made when it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn at(root: impl Into<PathBuf>) -> Result<Self, CacheError> {
+        let root = root.into();
+        for part in ["objects", "partial", "unpacked"] {
+            let path = root.join(part);
+            fs::create_dir_all(&path).map_err(CacheError::io("create the folder", &path))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// The folder; others may keep what is theirs in folders of their own beneath it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the file with this digest is, or will be.
+    pub fn object(&self, sha256: &Digest) -> PathBuf {
+        self.root.join("objects").join(sha256.to_string())
+    }
+
+    /// Whether the file with this digest is here with this size. Its bytes were checked when it came in, and are
+    /// checked again when it is unpacked.
+    pub fn has(&self, sha256: &Digest, size: u64) -> bool {
+        fs::metadata(self.object(sha256)).is_ok_and(|found| found.is_file() && found.len() == size)
+    }
+
+    pub(crate) fn partial(&self, sha256: &Digest) -> PathBuf {
+        self.root.join("partial").join(sha256.to_string())
+    }
+
+    pub(crate) fn unpacked(&self, sha256: &Digest) -> PathBuf {
+        self.root.join("unpacked").join(sha256.to_string())
+    }
+
+    /// A new file without a name beside the unpacked ones; it gets one by [`Cache::keep`].
+    pub(crate) fn temporary(&self) -> Result<tempfile::NamedTempFile, CacheError> {
+        let folder = self.root.join("unpacked");
+        tempfile::Builder::new().prefix(".new-").tempfile_in(&folder).map_err(CacheError::io("create a file in", &folder))
+    }
+
+    /// Gives a finished temporary file its name and returns it open for reading.
+    pub(crate) fn keep(&self, file: tempfile::NamedTempFile, path: &Path) -> Result<File, CacheError> {
+        // What has a name is complete, even after a power cut.
+        file.as_file().sync_data().map_err(CacheError::io("write", path))?;
+        file.persist(path).map_err(|fault| CacheError::io("rename into place", path)(fault.error))
+    }
+}

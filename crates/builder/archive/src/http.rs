@@ -1,0 +1,204 @@
+//! One request to one mirror: a body to read, or a fault that says whether trying again makes sense.
+
+use std::{
+    error::Error as _,
+    fmt,
+    io::Read,
+    time::Duration,
+};
+
+use reqwest::{
+    StatusCode,
+    blocking::{Client, Response},
+    header,
+};
+
+use crate::{digest::Digest, release::ReleaseError};
+
+/// How long to wait and how often to try.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// The longest time without a byte.
+    pub stall: Duration,
+    /// How many rounds over all mirrors may pass without a new byte.
+    pub rounds: u32,
+    /// The pause before the second round; each later one is twice as long.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { stall: Duration::from_secs(20), rounds: 4, pause: Duration::from_millis(500) }
+    }
+}
+
+/// What went wrong with one request.
+#[derive(Debug)]
+pub enum Fault {
+    /// The mirror does not have it (404 or 410).
+    Missing,
+    /// Another status than success.
+    Status(u16),
+    /// No connection, or it broke.
+    Connection(String),
+    /// No byte for this long.
+    Stalled(Duration),
+    /// The body ended too early.
+    Short {
+        /// Bytes that came.
+        got: u64,
+        /// Bytes that were due.
+        expected: u64,
+    },
+    /// It has another size than it should have.
+    Size {
+        /// What the signed index or the lock says; for a text the most that is taken.
+        expected: u64,
+        /// What the mirror offers, if it says so.
+        found: Option<u64>,
+    },
+    /// The right number of wrong bytes.
+    Tampered {
+        /// What the signed index or the lock says.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// A Release that is refused.
+    Release(Box<ReleaseError>),
+}
+
+impl Fault {
+    /// Whether the same mirror may do better in a moment.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Missing | Self::Size { .. } | Self::Tampered { .. } | Self::Release(_) => false,
+            Self::Status(status) => *status >= 500 || [408, 425, 429].contains(status),
+            Self::Connection(_) | Self::Stalled(_) | Self::Short { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => write!(out, "the mirror does not have it (404)"),
+            Self::Status(status) => write!(out, "the mirror answers with status {status}"),
+            Self::Connection(reason) => out.write_str(reason),
+            Self::Stalled(time) => write!(out, "no byte came for {} s", time.as_secs_f32()),
+            Self::Short { got, expected } => write!(out, "the connection ended after {got} of {expected} bytes"),
+            Self::Size { expected, found: None } => write!(out, "it is larger than the {expected} bytes that it should have"),
+            Self::Size { expected, found: Some(found) } => {
+                write!(out, "it has {found} bytes instead of {expected}: it is another file than the one asked for")
+            }
+            Self::Tampered { expected, found } => write!(out, "its SHA-256 is {found} instead of {expected}: it was tampered with or damaged"),
+            Self::Release(fault) => {
+                write!(out, "{fault}")?;
+                let mut source = fault.source();
+                while let Some(inner) = source {
+                    write!(out, ": {inner}")?;
+                    source = inner.source();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A client for many threads.
+pub(crate) struct Http {
+    client: Client,
+    stall: Duration,
+}
+
+/// A body, from `start` on.
+pub(crate) struct Body {
+    response: Response,
+    stall: Duration,
+    /// The offset of its first byte: what was asked for, or 0 when the mirror cannot start in the middle.
+    pub(crate) start: u64,
+}
+
+impl Http {
+    pub(crate) fn new(patience: Patience) -> Result<Self, Fault> {
+        // Two builders in one process: the first provider stays, and it is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = || {
+            Client::builder()
+                .user_agent(concat!("pilotlight/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(patience.stall)
+                // Of each step, not of the whole: connecting, the head, every read.
+                .timeout(patience.stall)
+        };
+        // A machine without certificates can still use http mirrors: trust is in the signatures.
+        let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
+        Ok(Self { client: client.map_err(|fault| Fault::Connection(reason(fault)))?, stall: patience.stall })
+    }
+
+    /// Asks for the file at `url` from byte `start` on.
+    pub(crate) fn get(&self, url: &str, start: u64) -> Result<Body, Fault> {
+        let mut request = self.client.get(url).header(header::ACCEPT_ENCODING, "identity");
+        if start > 0 {
+            request = request.header(header::RANGE, format!("bytes={start}-"));
+        }
+        let response = request.send().map_err(|fault| self.fault(fault))?;
+        let begins = |response: &Response| {
+            let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+            range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok()
+        };
+        match response.status() {
+            StatusCode::OK => Ok(Body { response, stall: self.stall, start: 0 }),
+            StatusCode::PARTIAL_CONTENT if begins(&response) == Some(start) => {
+                Ok(Body { response, stall: self.stall, start })
+            }
+            // An answer to another question than the one asked: start anew.
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => self.get(url, 0),
+            StatusCode::NOT_FOUND | StatusCode::GONE => Err(Fault::Missing),
+            other => Err(Fault::Status(other.as_u16())),
+        }
+    }
+
+    fn fault(&self, fault: reqwest::Error) -> Fault {
+        if fault.is_timeout() { Fault::Stalled(self.stall) } else { Fault::Connection(reason(fault)) }
+    }
+}
+
+impl Body {
+    /// The size of the whole file, if the mirror says it.
+    pub(crate) fn whole(&self) -> Option<u64> {
+        let rest = self.response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok()?;
+        self.start.checked_add(rest)
+    }
+
+    /// The next bytes; 0 at the end.
+    pub(crate) fn read(&mut self, block: &mut [u8]) -> Result<usize, Fault> {
+        loop {
+            match self.response.read(block) {
+                Ok(read) => return Ok(read),
+                Err(fault) if fault.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(fault) if fault.kind() == std::io::ErrorKind::TimedOut => return Err(Fault::Stalled(self.stall)),
+                Err(fault) => {
+                    let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
+                    return Err(match inner {
+                        Some(inner) if inner.is_timeout() => Fault::Stalled(self.stall),
+                        _ => Fault::Connection(format!("the connection broke: {}", innermost(&fault))),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// What the deepest cause says: the outer ones only name layers, and the address stands beside it anyway.
+fn reason(fault: reqwest::Error) -> String {
+    let what = if fault.is_connect() { "no connection" } else { "the request failed" };
+    format!("{what}: {}", innermost(&fault))
+}
+
+fn innermost(fault: &dyn std::error::Error) -> String {
+    let mut deepest = fault;
+    while let Some(inner) = deepest.source() {
+        deepest = inner;
+    }
+    deepest.to_string()
+}

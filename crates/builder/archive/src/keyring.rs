@@ -1,0 +1,207 @@
+//! Pinned OpenPGP keys, and what counts as a good signature by one of them.
+
+use pgp::{
+    composed::{CleartextSignedMessage, Deserializable, SignedPublicKey},
+    crypto::hash::HashAlgorithm,
+    packet::{Signature, SignatureType},
+    types::{KeyDetails, Tag},
+};
+
+/// The keys whose signature counts for one archive.
+#[derive(Debug, Clone, Default)]
+pub struct Keyring {
+    keys: Vec<Key>,
+}
+
+/// One key that may sign, checked to belong to a pinned fingerprint.
+#[derive(Debug, Clone)]
+struct Key {
+    material: Material,
+    primary: String,
+    /// Seconds since 1970 from which on it is worth nothing; none if never.
+    expires: Option<i64>,
+}
+
+#[derive(Debug, Clone)]
+enum Material {
+    Primary(Box<pgp::packet::PublicKey>),
+    Subkey(Box<pgp::packet::PublicSubkey>),
+}
+
+/// Why a key file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// No OpenPGP key.
+    #[error("not an ASCII-armoured OpenPGP public key")]
+    Unreadable(#[source] Box<pgp::errors::Error>),
+    /// Another key than the pinned one.
+    #[error("holds the key {found}, but {pinned} is pinned")]
+    Fingerprint {
+        /// What the spec says.
+        pinned: String,
+        /// What the file holds.
+        found: String,
+    },
+    /// Its own signatures do not bind it together.
+    #[error("the key {fingerprint} is not held together by its own signatures")]
+    Binding {
+        /// The primary key.
+        fingerprint: String,
+        /// What the OpenPGP library says.
+        source: Box<pgp::errors::Error>,
+    },
+    /// Its owner took it back.
+    #[error("the key {0} is revoked")]
+    Revoked(String),
+    /// It can sign nothing.
+    #[error("the key {0} has no part that may sign")]
+    CannotSign(String),
+}
+
+/// Why a signed text is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SignatureError {
+    /// Not a signed text, or something stands before or behind it.
+    #[error("not an OpenPGP signed text")]
+    Unreadable(#[source] Box<pgp::errors::Error>),
+    /// Not UTF-8.
+    #[error("not an OpenPGP signed text: it is not UTF-8")]
+    NotText,
+    /// A pinned key's signature does not fit the text.
+    #[error("the signature of the pinned key {0} does not fit the text: it was tampered with or damaged")]
+    Bad(String),
+    /// The only good signatures are by expired keys.
+    #[error("signed by the pinned key {0}, which has expired: its successor must be pinned (or this machine's clock is wrong)")]
+    Expired(String),
+    /// Signed, but by nobody we know.
+    #[error("signed by none of the pinned keys, only by {}", .0.join(", "))]
+    Unpinned(Vec<String>),
+}
+
+impl Keyring {
+    /// Adds the key of an ASCII-armoured file, which must have the pinned fingerprint (upper-case hex).
+    ///
+    /// # Errors
+    /// A file that is no key or another one, and a key that is revoked or may not sign.
+    pub fn pin(&mut self, pinned: &str, armoured: &[u8]) -> Result<(), KeyError> {
+        let (key, _) =
+            SignedPublicKey::from_armor_single(armoured).map_err(|fault| KeyError::Unreadable(Box::new(fault)))?;
+        let primary = format!("{:X}", key.primary_key.fingerprint());
+        if primary != pinned {
+            return Err(KeyError::Fingerprint { pinned: pinned.into(), found: primary });
+        }
+        key.verify_bindings().map_err(|source| KeyError::Binding { fingerprint: primary.clone(), source: Box::new(source) })?;
+        if !key.details.revocation_signatures.is_empty() {
+            return Err(KeyError::Revoked(primary));
+        }
+        let before = self.keys.len();
+        let (may_sign, primary_expires) = self_signature(&key);
+        if may_sign {
+            let material = Material::Primary(Box::new(key.primary_key.clone()));
+            self.keys.push(Key { material, primary: primary.clone(), expires: primary_expires });
+        }
+        for subkey in &key.public_subkeys {
+            let revoked = |signature: &Signature| signature.typ() == Some(SignatureType::SubkeyRevocation);
+            let newest = newest(subkey.signatures.iter());
+            let Some(binding) = newest.filter(|_| !subkey.signatures.iter().any(revoked)) else { continue };
+            if binding.key_flags().sign() {
+                let own = expiry(binding, subkey.key.created_at().as_secs());
+                let expires = [own, primary_expires].into_iter().flatten().min();
+                let material = Material::Subkey(Box::new(subkey.key.clone()));
+                self.keys.push(Key { material, primary: primary.clone(), expires });
+            }
+        }
+        if self.keys.len() == before { Err(KeyError::CannotSign(primary)) } else { Ok(()) }
+    }
+
+    /// Checks that `signed` is one clear-signed text with at least one good signature by a pinned key that is
+    /// valid at `now` (seconds since 1970), and returns the text that was signed, and nothing but it.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn verify(&self, signed: &[u8], now: i64) -> Result<String, SignatureError> {
+        let signed = std::str::from_utf8(signed).map_err(|_| SignatureError::NotText)?;
+        let (message, _) = CleartextSignedMessage::from_string(signed)
+            .map_err(|fault| SignatureError::Unreadable(Box::new(fault)))?;
+        let text = message.signed_text();
+        let mut refusal = None;
+        for signature in message.signatures().iter().filter(|signature| is_strong(signature)) {
+            for key in self.keys.iter().filter(|key| key.is_named_by(signature)) {
+                let fits = key.material.verify(signature, text.as_bytes());
+                let signature_over = expiry_of_signature(signature).is_some_and(|end| end <= now);
+                let key_over = key.expires.is_some_and(|end| end <= now);
+                if fits && !signature_over && !key_over {
+                    return Ok(text.replace("\r\n", "\n"));
+                }
+                let named = key.primary.clone();
+                refusal = Some(if fits { SignatureError::Expired(named) } else { SignatureError::Bad(named) });
+            }
+        }
+        Err(refusal.unwrap_or_else(|| SignatureError::Unpinned(message.signatures().iter().map(issuer).collect())))
+    }
+}
+
+impl Key {
+    fn is_named_by(&self, signature: &Signature) -> bool {
+        let (fingerprint, id) = match &self.material {
+            Material::Primary(key) => (key.fingerprint(), key.legacy_key_id()),
+            Material::Subkey(key) => (key.fingerprint(), key.legacy_key_id()),
+        };
+        signature.issuer_fingerprint().into_iter().any(|other| *other == fingerprint)
+            || signature.issuer_key_id().into_iter().any(|other| *other == id)
+    }
+}
+
+impl Material {
+    fn verify(&self, signature: &Signature, text: &[u8]) -> bool {
+        match self {
+            Self::Primary(key) => signature.verify(key.as_ref(), text).is_ok(),
+            Self::Subkey(key) => signature.verify(key.as_ref(), text).is_ok(),
+        }
+    }
+}
+
+/// A signature over a text with a hash that nobody can forge collisions for.
+fn is_strong(signature: &Signature) -> bool {
+    let hash = signature.hash_alg();
+    let strong = [HashAlgorithm::Sha256, HashAlgorithm::Sha384, HashAlgorithm::Sha512];
+    matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary))
+        && hash.is_some_and(|hash| strong.contains(&hash))
+}
+
+/// Whether the primary key may sign, and when it expires, by its newest good self-signature.
+fn self_signature(key: &SignedPublicKey) -> (bool, Option<i64>) {
+    let primary = &key.primary_key;
+    let own = |signature: &&Signature, id: &pgp::packet::UserId| is_by(signature, primary) && signature.is_certification()
+        && signature.verify_certification(primary, Tag::UserId, id).is_ok();
+    let certifications =
+        key.details.users.iter().flat_map(|user| user.signatures.iter().filter(|signature| own(signature, &user.id)));
+    let direct = key.details.direct_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok());
+    let Some(newest) = newest(certifications.chain(direct)) else { return (false, None) };
+    (newest.key_flags().sign(), expiry(newest, primary.created_at().as_secs()))
+}
+
+fn is_by(signature: &Signature, key: &impl KeyDetails) -> bool {
+    signature.issuer_key_id().into_iter().any(|id| *id == key.legacy_key_id())
+        || signature.issuer_fingerprint().into_iter().any(|fingerprint| *fingerprint == key.fingerprint())
+}
+
+fn newest<'s>(signatures: impl Iterator<Item = &'s Signature>) -> Option<&'s Signature> {
+    signatures.max_by_key(|signature| signature.created().map_or(0, |time| time.as_secs()))
+}
+
+fn expiry(signature: &Signature, key_created: u32) -> Option<i64> {
+    let life = signature.key_expiration_time().filter(|life| life.as_secs() != 0)?;
+    Some(i64::from(key_created) + i64::from(life.as_secs()))
+}
+
+fn expiry_of_signature(signature: &Signature) -> Option<i64> {
+    let life = signature.signature_expiration_time().filter(|life| life.as_secs() != 0)?;
+    Some(i64::from(signature.created()?.as_secs()) + i64::from(life.as_secs()))
+}
+
+fn issuer(signature: &Signature) -> String {
+    let fingerprint = signature.issuer_fingerprint().first().map(|fingerprint| format!("{fingerprint:X}"));
+    let id = || signature.issuer_key_id().first().map(|id| id.to_string().to_uppercase());
+    fingerprint.or_else(id).unwrap_or_else(|| "a key without a name".into())
+}
