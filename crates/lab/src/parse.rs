@@ -19,6 +19,8 @@ const DEFAULT_DOMAIN: &str = "lab.home.arpa";
 const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
 const DEFAULT_RELEASE: u32 = 13;
 const DEFAULT_ARCHITECTURE: &str = "amd64";
+/// Linux stops at more than 32 that it does not know itself; what the boot scripts add needs some of them.
+const MAX_ARGUMENTS: usize = 16;
 const KINDS: [&str; 2] = ["debian-installer", "local-disk"];
 const LOADERS: [&str; 2] = ["ipxe", "pxelinux"];
 
@@ -278,9 +280,14 @@ fn profile(mut section: Section<'_>, name: &str, report: &mut Report<'_>) -> Opt
     let kind = kind.and_then(|at| {
         at.read(report, |text| {
             let known = KINDS.into_iter().find(|kind| kind == text);
-            known.ok_or_else(|| {
+            let known = known.ok_or_else(|| {
                 Refused::new(format!("{text:?} is no kind of profile")).hint(meant(text, KINDS))
-            })
+            })?;
+            if name == "local-disk" && known != name {
+                let fault = Refused::new("a profile with the name local-disk can only boot the local disk");
+                return Err(fault.hint("choose another name"));
+            }
+            Ok(known)
         })
     });
     let title = section.text(report, "title");
@@ -303,6 +310,9 @@ fn profile(mut section: Section<'_>, name: &str, report: &mut Report<'_>) -> Opt
 
     let release = release.and_then(|at| at.read(report, |number| check::release(*number)));
     let architecture = architecture.and_then(|at| at.read(report, |text| check::architecture(text)));
+    if let Some(at) = arguments.get(MAX_ARGUMENTS) {
+        report.refuse(at, Refused::new(format!("{MAX_ARGUMENTS} arguments are the most")));
+    }
     let arguments: Vec<_> =
         arguments.into_iter().filter_map(|at| at.read(report, |text| check::argument(text))).collect();
     let mirror = mirror.and_then(|at| at.read(report, |text| check::mirror(text)));

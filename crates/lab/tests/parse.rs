@@ -96,6 +96,41 @@ fn every_key_is_read() {
     assert_eq!((mirror.host.as_str(), mirror.directory.as_str()), ("192.168.8.9:3142", "/debian"));
 }
 
+/// The reference says what the parser does.
+#[test]
+fn the_example_in_the_reference_is_valid() {
+    let page = include_str!("../../../docs/lab.md");
+    let example =
+        page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    assert_eq!(good(example).nodes.len(), 2);
+    for key in [
+        "address",
+        "interface",
+        "domain",
+        "router",
+        "dns",
+        "lease",
+        "probe-first",
+        "pool",
+        "first",
+        "last",
+        "name",
+        "mac",
+        "profile",
+        "loader",
+        "install-to",
+        "kind",
+        "title",
+        "release",
+        "architecture",
+        "arguments",
+        "mirror",
+        "authorized-keys",
+    ] {
+        assert!(page.contains(&format!("| `{key}` |")), "{key} is explained");
+    }
+}
+
 /// Each faulty line gives exactly the one problem that it is.
 #[test]
 fn each_mistake_is_named() {
@@ -206,6 +241,22 @@ fn each_mistake_is_named() {
         (
             rest("[profiles.x]\nkind = \"debian-installer\"\nmirror = \"http://x y/debian\""),
             "' ' is not allowed",
+        ),
+        (
+            rest(&format!(
+                "[profiles.x]\nkind = \"debian-installer\"\narguments = [{}]",
+                "\"a\",".repeat(17)
+            )),
+            "profiles.x.arguments[17]: 16 arguments are the most",
+        ),
+        (rest("[profiles.local-disk]\nkind = \"debian-installer\""), "can only boot the local disk"),
+        (
+            rest("[profiles.x]\nkind = \"debian-installer\"\nauthorized-keys = [\"ssh-dss AAAAB3\"]"),
+            "begins with no known kind of key",
+        ),
+        (
+            rest("[profiles.x]\nkind = \"debian-installer\"\nauthorized-keys = [\"ssh-ed25519 AAAA' me\"]"),
+            "'\\'' is not allowed",
         ),
         (rest("nodez = 1"), "nodes[1].nodez: there is no such key"),
         ("nodez = 1\n".to_owned() + &rest(""), "nodez: there is no such key (did you mean `nodes`?)"),
