@@ -5,11 +5,11 @@
 //! hold up an answer.
 
 use std::{
-    cell::Cell,
     collections::BTreeMap,
     io::Write as _,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -112,14 +112,14 @@ impl Event {
 pub struct Events {
     log: PathBuf,
     socket: Option<UnixDatagram>,
-    unsent: Cell<u64>,
+    unsent: AtomicU64,
 }
 
 impl Events {
     /// Events to standard output and to `lab-state` at `log`, which need not be there yet or ever.
     pub fn new(log: &Path) -> Self {
         let socket = UnixDatagram::unbound().ok().filter(|socket| socket.set_nonblocking(true).is_ok());
-        Self { log: log.to_owned(), socket, unsent: Cell::new(0) }
+        Self { log: log.to_owned(), socket, unsent: AtomicU64::new(0) }
     }
 
     /// Stamps `event` with both clocks and sends it out. Never blocks on `lab-state`, never fails.
@@ -127,12 +127,13 @@ impl Events {
         event.unix_ms =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         event.boot_ms = since_power_on_ms();
-        if self.unsent.get() > 0 {
-            event.facts.insert("events-unsent".to_owned(), self.unsent.get().into());
+        let unsent = self.unsent.load(Ordering::Relaxed);
+        if unsent > 0 {
+            event.facts.insert("events-unsent".to_owned(), unsent.into());
         }
         let Ok(mut line) = serde_json::to_vec(&event) else { return };
         let sent = self.socket.as_ref().is_some_and(|socket| socket.send_to(&line, &self.log).is_ok());
-        self.unsent.set(if sent { 0 } else { self.unsent.get() + 1 });
+        self.unsent.store(if sent { 0 } else { unsent + 1 }, Ordering::Relaxed);
         line.push(b'\n');
         let mut out = std::io::stdout().lock();
         // A closed standard output must not take the service down with it.

@@ -1,0 +1,377 @@
+//! The server's decisions: one message in, what to do out.
+
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::{MessageType, Opcode};
+use pilotlight_boot::{Architecture, BootFile, Client, boot_file};
+use pilotlight_kit::Event;
+use pilotlight_lab::{Lab, MacAddr, Node};
+
+use crate::{
+    Millis,
+    drops::Dropped,
+    leases::{Leases, NoAddress},
+    packet::{Draft, Malformed, Packet},
+    reply::{self, Firmware, Terms},
+    store::Change,
+};
+
+/// The shortest lease that a client may ask for, in seconds: the shortest that lab.toml can say, too.
+const SHORTEST_LEASE_S: u32 = 120;
+
+/// What to do about one message, in this order: write `persist` down, send `reply`, report `events`. When
+/// writing fails, `reply` and `events` are void.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// What must be durable before the reply leaves.
+    pub persist: Option<Change>,
+    /// What to send.
+    pub reply: Option<Outgoing>,
+    /// What was decided.
+    pub events: Vec<Event>,
+    /// Why nothing was done.
+    pub dropped: Option<Dropped>,
+}
+
+/// A message to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to.
+    pub to: Destination,
+    /// The DHCP message.
+    pub payload: Vec<u8>,
+}
+
+/// Where an answer goes, RFC 2131 § 4.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// To the relay, on the server's port.
+    Relay(Ipv4Addr),
+    /// To a client that has this address already.
+    Unicast(Ipv4Addr),
+    /// To everyone.
+    Broadcast,
+    /// To a machine that does not answer ARP for this address yet: by a frame of our own.
+    Hardware {
+        /// The machine.
+        mac: MacAddr,
+        /// The address that it is being given.
+        address: Ipv4Addr,
+    },
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Server {
+    lab: Lab,
+    leases: Leases,
+}
+
+/// Why a request gets no answer: a fixed name for counting, and words.
+type Silence = (&'static str, String);
+
+impl Server {
+    /// A server without a lease.
+    pub fn new(lab: Lab) -> Self {
+        let leases = Leases::new(&lab);
+        Self { lab, leases }
+    }
+
+    /// The pool, to take up leases from before a restart.
+    pub fn leases_mut(&mut self) -> &mut Leases {
+        &mut self.leases
+    }
+
+    /// The lab that is served.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// Decides about one UDP payload that came in on port 67.
+    pub fn handle(&mut self, now: Millis, payload: &[u8]) -> Actions {
+        let packet = match Packet::parse(payload) {
+            Ok(packet) => packet,
+            Err(fault) => return malformed(fault),
+        };
+        let decided = self.decide(now, &packet);
+        decided.unwrap_or_else(|(kind, reason)| Actions {
+            dropped: Some(Dropped {
+                kind,
+                reason,
+                mac: Some(packet.mac),
+                node: self.lab.node_by_mac(packet.mac).map(|node| node.name.clone()),
+            }),
+            ..Actions::default()
+        })
+    }
+
+    /// Takes a promise back that could not be written down.
+    pub fn not_written(&mut self, now: Millis, change: &Change) {
+        self.leases.unbind(now, change.mac, change.address);
+    }
+
+    fn decide(&mut self, now: Millis, packet: &Packet) -> Result<Actions, Silence> {
+        if packet.op != Opcode::BootRequest {
+            return Err((
+                "not-a-request",
+                "a reply, not a request: another DHCP server is on this wire".into(),
+            ));
+        }
+        if packet.giaddr != Ipv4Addr::UNSPECIFIED && !self.lab.network.contains(packet.giaddr) {
+            return Err(("foreign-relay", format!("relay {} is on another network", packet.giaddr)));
+        }
+        match packet.kind {
+            MessageType::Discover => self.discover(now, packet),
+            MessageType::Request => self.request(now, packet),
+            MessageType::Decline => self.decline(now, packet),
+            MessageType::Release => self.release(now, packet),
+            MessageType::Inform => self.inform(packet),
+            other => {
+                Err(("message-type", format!("message type {} is not one for a server", u8::from(other))))
+            }
+        }
+    }
+
+    fn discover(&mut self, now: Millis, packet: &Packet) -> Result<Actions, Silence> {
+        let boot = self.boot(packet)?;
+        let address = match self.reserved(packet.mac) {
+            Some(address) => address,
+            None => self.leases.propose(now, packet.mac, packet.address(50)).map_err(|none| match none {
+                NoAddress::NoPool => ("unknown-machine", none.to_string()),
+                NoAddress::Exhausted => ("pool-exhausted", none.to_string()),
+            })?,
+        };
+        self.answer(packet, MessageType::Offer, Some(address), boot.as_ref())
+    }
+
+    /// RFC 2131 § 4.3.2: which of the four kinds of REQUEST it is shows in options 54 and 50 and in `ciaddr`.
+    fn request(&mut self, now: Millis, packet: &Packet) -> Result<Actions, Silence> {
+        let has = |address: Ipv4Addr| (address != Ipv4Addr::UNSPECIFIED).then_some(address);
+        let (requested, current) = (packet.address(50).and_then(has), has(packet.ciaddr));
+        match (packet.address(54), requested, current) {
+            (Some(server), _, _) if server != self.lab.network.address => {
+                self.leases.withdraw(packet.mac);
+                Err(("not-for-us", format!("the machine chose another DHCP server, {server}")))
+            }
+            // SELECTING. A client that renews and names its server is read the same way.
+            (Some(_), Some(address), _) | (Some(_), None, Some(address)) => self.grant(now, packet, address),
+            // INIT-REBOOT.
+            (None, Some(address), None) => self.reboot(now, packet, address),
+            // RENEWING and REBINDING.
+            (None, _, Some(address)) => self.extend(now, packet, address),
+            (_, None, None) => Err(("no-address", "a REQUEST that names no address".into())),
+        }
+    }
+
+    fn reboot(&mut self, now: Millis, packet: &Packet, address: Ipv4Addr) -> Result<Actions, Silence> {
+        if !self.lab.network.contains(address) {
+            return self.refuse(packet, address, "not an address of this network");
+        }
+        match self.reserved(packet.mac).or(self.leases.held_by(packet.mac)) {
+            Some(_) => self.grant(now, packet, address),
+            None => Err(("no-record", format!("asks for {address} again, and nothing is known about it"))),
+        }
+    }
+
+    /// A pool address that is free is granted even without a record: a lost store must not cost a running
+    /// machine its address. About anything else that is unknown, silence.
+    fn extend(&mut self, now: Millis, packet: &Packet, address: Ipv4Addr) -> Result<Actions, Silence> {
+        if !self.lab.network.contains(address) {
+            return self.refuse(packet, address, "not an address of this network");
+        }
+        let known = self.reserved(packet.mac).or(self.leases.held_by(packet.mac)).is_some();
+        let taken = self.lab.node_by_address(address).is_some() || self.leases.holder(now, address).is_some();
+        if known || taken || self.leases.in_pool(address) {
+            return self.grant(now, packet, address);
+        }
+        Err(("no-record", format!("renews {address}, and nothing is known about it")))
+    }
+
+    /// ACK when the address is this machine's to have, else NAK.
+    fn grant(&mut self, now: Millis, packet: &Packet, address: Ipv4Addr) -> Result<Actions, Silence> {
+        let boot = self.boot(packet)?;
+        if let Some(reserved) = self.reserved(packet.mac) {
+            if address != reserved {
+                return self.refuse(packet, address, &format!("{reserved} is reserved for this machine"));
+            }
+            // lab.toml is the record of a reservation: nothing to write.
+            self.leases.forget(packet.mac);
+            return self.answer(packet, MessageType::Ack, Some(address), boot.as_ref());
+        }
+        let own = self.leases.held_by(packet.mac);
+        if own.is_some_and(|own| own != address) || !self.leases.available_to(now, packet.mac, address) {
+            return self.refuse(packet, address, "not this machine's address");
+        }
+        let lease_s = self.lease_s(packet);
+        let actions = self.answer(packet, MessageType::Ack, Some(address), boot.as_ref())?;
+        self.leases.bind(packet.mac, address, now + u64::from(lease_s) * 1000);
+        let change = Change { mac: packet.mac, address, lease_s, at: now };
+        Ok(Actions { persist: Some(change), ..actions })
+    }
+
+    fn decline(&mut self, now: Millis, packet: &Packet) -> Result<Actions, Silence> {
+        self.addressed_to_us(packet)?;
+        let address =
+            packet.address(50).ok_or(("no-address", "a DECLINE that names no address".to_owned()))?;
+        let told = |event: Event| self.told(packet, event).fact("address", address.to_string());
+        if self.reserved(packet.mac) == Some(address) {
+            let reason = format!("another machine uses {address}, which lab.toml reserves for this one");
+            return Ok(Actions {
+                events: vec![told(Event::failed("dhcp", "decline", reason))],
+                ..Actions::default()
+            });
+        }
+        let event = told(Event::ok("dhcp", "decline"));
+        if !self.leases.decline(now, packet.mac, address) {
+            return Err(("not-its-lease", format!("declines {address}, which it was not given")));
+        }
+        let persist = Some(Change { mac: packet.mac, address, lease_s: 0, at: now });
+        Ok(Actions { persist, events: vec![event], ..Actions::default() })
+    }
+
+    fn release(&mut self, now: Millis, packet: &Packet) -> Result<Actions, Silence> {
+        self.addressed_to_us(packet)?;
+        let address = packet.ciaddr;
+        let event = self.told(packet, Event::ok("dhcp", "release")).fact("address", address.to_string());
+        if self.reserved(packet.mac) == Some(address) {
+            return Ok(Actions { events: vec![event], ..Actions::default() });
+        }
+        if !self.leases.release(now, packet.mac, address) {
+            return Err(("not-its-lease", format!("releases {address}, which it was not given")));
+        }
+        let persist = Some(Change { mac: packet.mac, address, lease_s: 0, at: now });
+        Ok(Actions { persist, events: vec![event], ..Actions::default() })
+    }
+
+    /// RFC 2131 § 4.3.5: the client has an address of its own making and wants the rest.
+    fn inform(&mut self, packet: &Packet) -> Result<Actions, Silence> {
+        if !self.lab.network.contains(packet.ciaddr) {
+            return Err((
+                "foreign-address",
+                format!("INFORM from {}, which is not of this network", packet.ciaddr),
+            ));
+        }
+        let boot = self.boot(packet)?;
+        self.answer(packet, MessageType::Ack, None, boot.as_ref())
+    }
+
+    fn addressed_to_us(&self, packet: &Packet) -> Result<(), Silence> {
+        match packet.address(54) {
+            Some(server) if server != self.lab.network.address => {
+                Err(("not-for-us", format!("meant for another DHCP server, {server}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn answer(
+        &self,
+        packet: &Packet,
+        kind: MessageType,
+        address: Option<Ipv4Addr>,
+        boot: Option<&BootFile>,
+    ) -> Result<Actions, Silence> {
+        let stage = match (kind, address) {
+            (MessageType::Offer, _) => "offer",
+            (_, Some(_)) => "ack",
+            (_, None) => "inform",
+        };
+        let terms = Terms {
+            lab: &self.lab,
+            kind,
+            address,
+            lease_s: address.map(|_| self.lease_s(packet)),
+            node: self.lab.node_by_mac(packet.mac),
+            boot,
+            firmware: Firmware::of(packet),
+        };
+        let draft = reply::answer(packet, &terms);
+        let mut event = self.told(packet, Event::ok("dhcp", stage));
+        event = event.fact("address", address.unwrap_or(packet.ciaddr).to_string());
+        if let Some(boot) = boot {
+            event = event.fact("file", boot.file.as_str());
+        } else if terms.firmware != Firmware::None {
+            event = event.fact("no-loader", packet.number16(93).unwrap_or(0));
+        }
+        send(packet, &draft, self.destination(packet, address), event)
+    }
+
+    fn refuse(&self, packet: &Packet, address: Ipv4Addr, reason: &str) -> Result<Actions, Silence> {
+        let draft = reply::refusal(packet, self.lab.network.address, reason);
+        let event = self.told(packet, Event::ok("dhcp", "nak")).fact("address", address.to_string());
+        let to = match packet.giaddr {
+            Ipv4Addr::UNSPECIFIED => Destination::Broadcast,
+            relay => Destination::Relay(relay),
+        };
+        send(packet, &draft, to, event.fact("message", reason))
+    }
+
+    fn destination(&self, packet: &Packet, address: Option<Ipv4Addr>) -> Destination {
+        match (packet.giaddr, packet.ciaddr, address) {
+            // INFORM is answered straight to the client, RFC 2131 § 4.3.5.
+            (_, ciaddr, None) => Destination::Unicast(ciaddr),
+            (relay, _, _) if relay != Ipv4Addr::UNSPECIFIED => Destination::Relay(relay),
+            (_, ciaddr, _) if self.lab.network.contains(ciaddr) => Destination::Unicast(ciaddr),
+            (_, _, Some(address)) if !packet.flags.broadcast() => {
+                Destination::Hardware { mac: packet.mac, address }
+            }
+            _ => Destination::Broadcast,
+        }
+    }
+
+    fn reserved(&self, mac: MacAddr) -> Option<Ipv4Addr> {
+        self.lab.node_by_mac(mac).map(|node: &Node| node.address)
+    }
+
+    /// A client may ask for a shorter lease than the lab's, not for a longer one.
+    fn lease_s(&self, packet: &Packet) -> u32 {
+        let most = u32::try_from(self.lab.network.lease.as_secs()).unwrap_or(u32::MAX).max(SHORTEST_LEASE_S);
+        packet.number32(51).unwrap_or(most).clamp(SHORTEST_LEASE_S, most)
+    }
+
+    fn boot(&self, packet: &Packet) -> Result<Option<BootFile>, Silence> {
+        let firmware = Firmware::of(packet);
+        if firmware == Firmware::None {
+            return Ok(None);
+        }
+        let client = Client {
+            mac: packet.mac,
+            // Firmware that does not say is a BIOS: the option came with UEFI.
+            architecture: Architecture::from_option_93(packet.number16(93).unwrap_or(0)),
+            ipxe: firmware == Firmware::Ipxe,
+            uuid: uuid(packet),
+            http_boot: firmware == Firmware::Http,
+        };
+        match boot_file(&self.lab, &client) {
+            None if client.http_boot => Err((
+                "http-boot",
+                "UEFI HTTP boot is not served: choose PXE over IPv4 in the machine's firmware".into(),
+            )),
+            boot => Ok(boot),
+        }
+    }
+
+    fn told(&self, packet: &Packet, event: Event) -> Event {
+        let name = self.lab.node_by_mac(packet.mac).map(|node| node.name.as_str());
+        event.mac(packet.mac).node(name)
+    }
+}
+
+/// Option 97: a zero byte, then the machine's UUID.
+fn uuid(packet: &Packet) -> Option<[u8; 16]> {
+    let (kind, uuid) = packet.option(97)?.split_first()?;
+    (*kind == 0).then_some(())?;
+    uuid.try_into().ok()
+}
+
+fn send(packet: &Packet, draft: &Draft, to: Destination, event: Event) -> Result<Actions, Silence> {
+    let payload = draft
+        .write(packet.room())
+        .map_err(|error| ("not-encoded", format!("the answer could not be written: {error}")))?;
+    Ok(Actions { reply: Some(Outgoing { to, payload }), events: vec![event], ..Actions::default() })
+}
+
+fn malformed(fault: Malformed) -> Actions {
+    let dropped = Dropped { kind: fault.kind(), reason: fault.to_string(), mac: None, node: None };
+    Actions { dropped: Some(dropped), ..Actions::default() }
+}

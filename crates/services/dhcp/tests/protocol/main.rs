@@ -1,0 +1,6 @@
+//! The server as its clients see it: packets in, packets out, and a clock that is only a number.
+
+mod common;
+mod decisions;
+mod exchange;
+mod options;
