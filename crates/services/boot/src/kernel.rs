@@ -39,7 +39,14 @@ pub(crate) fn kernel(lab: &Lab, name: &str, profile: &Profile, node: Option<&Nod
 /// `auto` puts off the questions about language and keyboard until the preseed file is there. What it leaves
 /// open is asked when there is no disk to install to (`high`, the installer's usual level); with one, only what
 /// cannot go on without an answer is.
-fn unattended(lab: &Lab, node: &Node) -> [String; 3] {
+fn unattended(lab: &Lab, node: &Node) -> Vec<String> {
     let priority = if node.install_to.is_some() { "critical" } else { "high" };
-    ["auto=true".to_owned(), format!("priority={priority}"), format!("url={}", url::preseed(lab, node.mac))]
+    let mut arguments = vec!["auto=true".to_owned(), format!("priority={priority}")];
+    if lab.network.router.is_none() {
+        // Else the installer stops at this question before it has fetched the preseed file, as seen with
+        // Debian 13: on a wire without a way out it asks whether to go on.
+        arguments.push("netcfg/no_default_route=true".to_owned());
+    }
+    arguments.push(format!("url={}", url::preseed(lab, node.mac)));
+    arguments
 }

@@ -6,7 +6,6 @@ use pilotlight_lab::{Lab, MacAddr, parse};
 const LAB: &str = r#"
 [network]
 address = "10.77.0.1/24"
-router = "10.77.0.254"
 pool = { first = "10.77.0.100", last = "10.77.0.199" }
 
 [[nodes]]
@@ -68,6 +67,15 @@ fn ipxe() {
     insta::assert_snapshot!("ipxe_of_a_node_that_installs", script(LAB, Some("52:54:00:00:00:02")));
     insta::assert_snapshot!("ipxe_of_a_node_on_its_disk", script(LAB, Some("52:54:00:00:00:03")));
     insta::assert_snapshot!("ipxe_of_a_node_with_a_menu", script(LAB, Some("52:54:00:00:00:04")));
+}
+
+/// On a wire without a way out, the installer must be told before it can be told anything else.
+#[test]
+fn a_missing_router_is_no_question() {
+    let with_router = LAB.replace("[network]\n", "[network]\nrouter = \"10.77.0.254\"\n");
+    let node = Some("52:54:00:00:00:01");
+    assert!(script(LAB, node).contains(" netcfg/no_default_route=true "));
+    assert!(!script(&with_router, node).contains("no_default_route"));
 }
 
 #[test]
