@@ -1,12 +1,15 @@
 //! dpkg's database: what is installed, with which files and sums, so that dpkg, debsums and vulnerability
 //! scanners read the root as any other Debian. It lies in the read-only root, not in /var.
+//!
+//! A package's files that are left out of the root are left out of its list and sums as well: `dpkg -V` speaks up
+//! for damage alone. Which ones they are, [`crate::LeftOut`] says.
 
 use std::fmt::Write as _;
 
 use md5::{Digest, Md5};
 use pilotlight_tree::{Bytes, Kind, Meta, Node, Package, Tree, TreePath};
 
-use crate::{Error, Spec, control::Paragraph, files};
+use crate::{Error, Spec, assemble::UsrMerge, control::Paragraph, files};
 
 /// Where the database lies.
 pub const DATABASE: &str = "usr/lib/sysimage/dpkg";
@@ -20,9 +23,14 @@ pub(crate) fn write(
     spec: &Spec,
     version: &str,
     own: &[TreePath],
+    usr: &UsrMerge,
     mtime: u32,
 ) -> Result<(), Error> {
-    let mut writer = Writer { tree, mtime };
+    let usual = files::path(USUAL_PLACE)?;
+    // The package dpkg ships the folder with an empty skeleton in it.
+    tree.remove_all(&usual);
+    files::put_link(tree, usual, format!("../../{DATABASE}"), mtime);
+    let mut writer = Writer { tree, usr, mtime };
     let mut entries: Vec<(String, String, String)> = Vec::new();
     for package in packages {
         let control = package.control.get("control").ok_or(field(package, "Package"))?;
@@ -32,7 +40,7 @@ pub(crate) fn write(
         let stem =
             if same { format!("{}:{}", package.name, package.architecture) } else { package.name.clone() };
         writer.package(package, &stem)?;
-        let entry = status(package, &paragraph)?;
+        let entry = writer.status(package, &paragraph)?;
         entries.push((package.name.clone(), package.architecture.clone(), entry));
     }
     entries.push(writer.own(spec, version, own)?);
@@ -55,10 +63,6 @@ pub(crate) fn write(
         let node = Node { meta: Meta::root(0o755, mtime), kind: Kind::Directory };
         files::put(writer.tree, files::path(&format!("{DATABASE}/{folder}"))?, node);
     }
-    let usual = files::path(USUAL_PLACE)?;
-    // The package dpkg ships the folder with an empty skeleton in it.
-    writer.tree.remove_all(&usual);
-    files::put_link(writer.tree, usual, format!("/{DATABASE}"), mtime);
     Ok(())
 }
 
@@ -68,6 +72,7 @@ fn field(package: &Package, field: &'static str) -> Error {
 
 struct Writer<'a> {
     tree: &'a mut Tree,
+    usr: &'a UsrMerge,
     mtime: u32,
 }
 
@@ -81,9 +86,14 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The files of `info/`: the control files as they are, and the list of what the package ships.
+    fn has(&self, path: &TreePath) -> Result<bool, Error> {
+        Ok(self.tree.get(&self.usr.resolve(path)?).is_some())
+    }
+
+    /// The files of `info/`: the control files as they are, the list of what is there of the package, its sums.
     fn package(&mut self, package: &Package, stem: &str) -> Result<(), Error> {
-        for (name, content) in package.control.iter().filter(|(name, _)| *name != "control") {
+        let kept = package.control.iter().filter(|(name, _)| !matches!(name.as_str(), "control" | "md5sums"));
+        for (name, content) in kept {
             let script = matches!(name.as_str(), "preinst" | "postinst" | "prerm" | "postrm" | "config");
             self.file_with(
                 &format!("info/{stem}.{name}"),
@@ -91,18 +101,71 @@ impl Writer<'_> {
                 if script { 0o755 } else { 0o644 },
             )?;
         }
-        if !package.control.contains_key("md5sums") {
-            self.file(&format!("info/{stem}.md5sums"), md5sums(&package.data))?;
-        }
         let mut list = String::new();
         for (path, _) in &package.data {
-            list.push_str(if path.is_root() { "/." } else { "" });
-            if !path.is_root() {
-                _ = write!(list, "{path}");
+            if path.is_root() {
+                list.push_str("/.\n");
+            } else if self.has(path)? {
+                _ = writeln!(list, "{path}");
             }
-            list.push('\n');
         }
-        self.file(&format!("info/{stem}.list"), list)
+        self.file(&format!("info/{stem}.list"), list)?;
+        let mut sums = String::new();
+        let shipped = package.control.get("md5sums").map(|sums| String::from_utf8_lossy(sums));
+        for line in shipped.as_deref().unwrap_or_default().lines() {
+            let path = line.split_once("  ").map_or(line, |(_, path)| path);
+            if self.has(&files::path(path)?)? {
+                _ = writeln!(sums, "{line}");
+            }
+        }
+        if shipped.is_none() {
+            let mut there = Vec::new();
+            for (path, node) in &package.data {
+                if self.has(path)? {
+                    there.push((path.clone(), node.clone()));
+                }
+            }
+            sums = md5sums(&there);
+        }
+        self.file(&format!("info/{stem}.md5sums"), sums)
+    }
+
+    /// The package's paragraph of the status file.
+    fn status(&self, package: &Package, paragraph: &Paragraph<'_>) -> Result<String, Error> {
+        for name in ["Package", "Version", "Architecture", "Maintainer", "Description"] {
+            paragraph.get(name).ok_or(field(package, name))?;
+        }
+        let mut entry = String::new();
+        for (name, value) in paragraph.fields() {
+            _ = writeln!(
+                entry,
+                "{name}:{}{value}",
+                if value.starts_with('\n') || value.is_empty() { "" } else { " " }
+            );
+            if name == "Package" {
+                entry.push_str("Status: install ok installed\n");
+            }
+        }
+        let list = package.control.get("conffiles").map(|list| String::from_utf8_lossy(list));
+        let mut lines = String::new();
+        for path in
+            list.as_deref().unwrap_or_default().lines().map(str::trim).filter(|line| line.starts_with('/'))
+        {
+            let at = files::path(path)?;
+            if !self.has(&at)? {
+                continue;
+            }
+            let shipped = package.data.iter().find_map(|(other, node)| match &node.kind {
+                Kind::File(content) if *other == at => Some(content),
+                _ => None,
+            });
+            let content = shipped.ok_or_else(|| Error::Missing { path: at.clone() })?;
+            _ = writeln!(lines, " {path} {}", md5(content));
+        }
+        if !lines.is_empty() {
+            _ = write!(entry, "Conffiles:\n{lines}");
+        }
+        Ok(entry)
     }
 
     /// The builder's own entry: the overlay, the services, the payload.
@@ -151,40 +214,4 @@ fn md5(content: &[u8]) -> String {
         _ = write!(text, "{byte:02x}");
     }
     text
-}
-
-/// The package's paragraph of the status file.
-fn status(package: &Package, paragraph: &Paragraph<'_>) -> Result<String, Error> {
-    for name in ["Package", "Version", "Architecture", "Maintainer", "Description"] {
-        paragraph.get(name).ok_or(field(package, name))?;
-    }
-    let mut entry = String::new();
-    for (name, value) in paragraph.fields() {
-        _ = writeln!(
-            entry,
-            "{name}:{}{value}",
-            if value.starts_with('\n') || value.is_empty() { "" } else { " " }
-        );
-        if name == "Package" {
-            entry.push_str("Status: install ok installed\n");
-        }
-    }
-    if let Some(list) = package.control.get("conffiles") {
-        let list = String::from_utf8_lossy(list);
-        let conffiles = list.lines().map(str::trim).filter(|line| line.starts_with('/'));
-        let mut lines = String::new();
-        for path in conffiles {
-            let at = files::path(path)?;
-            let shipped = package.data.iter().find_map(|(other, node)| match &node.kind {
-                Kind::File(content) if *other == at => Some(content),
-                _ => None,
-            });
-            let content = shipped.ok_or_else(|| Error::Missing { path: at.clone() })?;
-            _ = writeln!(lines, " {path} {}", md5(content));
-        }
-        if !lines.is_empty() {
-            _ = write!(entry, "Conffiles:\n{lines}");
-        }
-    }
-    Ok(entry)
 }

@@ -5,8 +5,9 @@ use pilotlight_tree::Bytes;
 
 use crate::{Error, modules::Modules};
 
-/// Where the list of modules lies in the initrd: one path a line, in the order in which they are loaded.
-pub const MODULE_LIST: &str = "/modules";
+/// Where the list of modules lies in the initrd: one path a line, without a leading slash, in the order in which
+/// they are loaded.
+pub const MODULE_LIST: &str = "modules";
 
 /// Folders that `init` mounts on or works in.
 const FOLDERS: [&str; 8] = ["dev", "lib", "lib/modules", "proc", "root", "run", "sys", "tmp"];
@@ -30,12 +31,11 @@ pub fn build(modules: &Modules, names: &[String], init: &Bytes, mtime: u32) -> R
     let mut list = String::new();
     for module in modules.load_order(names)? {
         let path = format!("lib/modules/{}.ko", module.name);
-        list.push('/');
         list.push_str(&path);
         list.push('\n');
         archive.entry(&path, 0o100_644, 0, &module.unpacked()?);
     }
-    archive.entry(MODULE_LIST.trim_start_matches('/'), 0o100_644, 0, list.as_bytes());
+    archive.entry(MODULE_LIST, 0o100_644, 0, list.as_bytes());
     zstd::bulk::compress(&archive.finish(), ZSTD_LEVEL).map_err(Error::Compress)
 }
 

@@ -135,7 +135,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Root, Error> {
     units::set_up(&mut tree, spec, epoch)?;
     own.sort();
     own.dedup();
-    dpkg::write(&mut tree, &packages, spec, inputs.version, &own, epoch)?;
+    dpkg::write(&mut tree, &packages, spec, inputs.version, &own, &merge, epoch)?;
     clamp_times(&mut tree, epoch);
     Ok(Root {
         tree,

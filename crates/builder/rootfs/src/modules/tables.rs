@@ -99,9 +99,8 @@ fn alias_tables(
     let (mut text, mut index) = (head.to_owned(), Index::default());
     for (at, module) in ordered.iter().enumerate() {
         for alias in aliases(module) {
-            let alias = normal_alias(&alias);
             _ = writeln!(text, "alias {alias} {}", module.name);
-            index.insert(&alias, &module.name, priority(at));
+            index.insert(&normal_alias(&alias), &module.name, priority(at));
         }
     }
     (text, index)
