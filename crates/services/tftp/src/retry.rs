@@ -7,8 +7,10 @@ const FIRST: Duration = Duration::from_secs(1);
 /// A ROM that polls its network card between other work answers in tens of milliseconds; sending again much
 /// sooner only makes duplicates, on which some clients hang (Raspberry Pi 4).
 const LEAST: Duration = Duration::from_millis(100);
-/// The longest wait, unless the client asked for another `timeout`.
-const MOST: Duration = Duration::from_secs(4);
+/// The longest wait, unless the client asked for another `timeout`. Longer than 5 s: atftp acknowledges a repeated
+/// block once and no more until nothing has come for its own 5 s, so a server that never pauses as long never
+/// hears from it again.
+const MOST: Duration = Duration::from_secs(6);
 /// How long after a sign of a gap the blocks go out again, in round trips.
 const HURRY: u32 = 2;
 const LEAST_HURRY: Duration = Duration::from_millis(10);

@@ -280,7 +280,7 @@ mod tests {
                 step => break assert_eq!(step, Step::GaveUp),
             }
         }
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 4000, 4000, 4000]);
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6000, 6000, 6000]);
         assert_eq!((transfer.progress(), transfer.repeated()), ((1, Some(3)), 8));
     }
 
