@@ -71,11 +71,14 @@ fn ipxe() {
 
 /// On a wire without a way out, the installer must be told before it can be told anything else.
 #[test]
-fn a_missing_router_is_no_question() {
-    let with_router = LAB.replace("[network]\n", "[network]\nrouter = \"10.77.0.254\"\n");
+fn a_missing_router_or_name_server_is_no_question() {
+    let connected =
+        LAB.replace("[network]\n", "[network]\nrouter = \"10.77.0.254\"\ndns = [\"10.77.0.254\"]\n");
     let node = Some("52:54:00:00:00:01");
-    assert!(script(LAB, node).contains(" netcfg/no_default_route=true "));
-    assert!(!script(&with_router, node).contains("no_default_route"));
+    for argument in [" netcfg/no_default_route=true ", " netcfg/get_nameservers= "] {
+        assert!(script(LAB, node).contains(argument), "{argument}");
+        assert!(!script(&connected, node).contains(argument), "{argument}");
+    }
 }
 
 #[test]
