@@ -107,8 +107,7 @@ fn lease_and_renew(stage: &Stage, server: &Daemon, command: Command, signal: Opt
     }
     let renewed = client.report(&["renew", "RENEW"], stage)?;
     ensure!(renewed == address, "renewed as {renewed}, leased as {address}");
-    let acknowledged = server.events(|event| is(event, "ack", &address)).len();
-    ensure!(acknowledged >= 2, "the server acknowledged {acknowledged} times");
+    server.events_at_least(2, "an acknowledgement", |event| is(event, "ack", &address))?;
     Ok(())
 }
 

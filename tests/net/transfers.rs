@@ -98,15 +98,15 @@ pub(crate) fn loss() -> Result<()> {
     let into = stage.path("fetched");
     for (seed, block) in [(1, 512), (2, 1408)] {
         let relay = Relay::start("10.77.0.1:69".parse()?, Faults { seed, lost: 50, ..Faults::default() })?;
-        let mut client = stage.client("atftp")?;
-        client.args(["--option", &format!("blksize {block}"), "--option", "timeout 1"]);
-        client.args(["--get", "--remote-file", "file", "--local-file"]).arg(&into);
-        client.args([relay.address.ip().to_string(), relay.address.port().to_string()]);
-        fetch(&mut client, &into, expected, &format!("atftp, blksize {block}"))?;
         let mut client = stage.client("curl")?;
         client.args(["-sS", "--tftp-blksize", &block.to_string(), "-o"]).arg(&into);
         client.arg(format!("tftp://{}/file", relay.address));
         fetch(&mut client, &into, expected, &format!("curl, blksize {block}"))?;
+        let mut client = stage.client("atftp")?;
+        client.args(["--option", &format!("blksize {block}"), "--option", "windowsize 16"]);
+        client.args(["--get", "--remote-file", "file", "--local-file"]).arg(&into);
+        client.args([relay.address.ip().to_string(), relay.address.port().to_string()]);
+        fetch(&mut client, &into, expected, &format!("atftp, blksize {block}, windowsize 16"))?;
         ensure!(relay.lost() > 100, "the relay lost only {} packets", relay.lost());
     }
     server.must_be_alive()

@@ -71,6 +71,14 @@ impl Daemon {
         self.console.wait(PATIENCE, find).with_context(|| format!("{}: {what}", self.name))
     }
 
+    /// Waits until there are `count` events that `wanted` wants.
+    pub fn events_at_least(&self, count: usize, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<()> {
+        let find = |heard: &Heard| {
+            (heard.events.iter().filter(|seen| wanted(&seen.event)).count() >= count).then_some(())
+        };
+        self.console.wait(PATIENCE, find).with_context(|| format!("{}: {count} times {what}", self.name))
+    }
+
     /// Fails unless the daemon is still running.
     pub fn must_be_alive(&mut self) -> Result<()> {
         match self.child.try_wait()? {
@@ -104,7 +112,7 @@ impl Drop for Daemon {
         // The harness shows this when the scene failed, and throws it away otherwise.
         eprintln!("--- {}", self.name);
         let heard = self.console.heard();
-        for line in &heard.lines[heard.lines.len().saturating_sub(60)..] {
+        for line in &heard.lines[heard.lines.len().saturating_sub(20)..] {
             eprintln!("{:9.3} {}", line.at.as_secs_f64(), line.text);
         }
         eprint!("{}", self.complaints());

@@ -56,7 +56,7 @@ fn run(layer: &str, scenes: &[Scene], arguments: impl Iterator<Item = String>) -
             "--list" => list = true,
             "--exact" => exact = true,
             // cargo's habits: what a scene says is shown when it fails, and its threads are its own affair.
-            "--nocapture" | "--quiet" | "-q" => {}
+            "--nocapture" | "--quiet" | "-q" | "--test-threads=1" => {}
             option if option.starts_with('-') => bail!("{option} is not known; give parts of scene names"),
             _ => parts.push(argument),
         }

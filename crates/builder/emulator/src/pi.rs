@@ -23,7 +23,7 @@ pub const JOURNAL_ON_CONSOLE: &str =
 ///
 /// `cdc_subset` races `cdc_ether` for QEMU's USB network device and sometimes leaves it dead; the VideoCore
 /// drivers find no VideoCore and cost time; arming the emulated watchdog resets the machine at once.
-const RASPI3B: &str = "module_blacklist=cdc_subset,vc4,snd_bcm2835,bcm2835_v4l2 systemd.watchdog_sec=0";
+const RASPI3B: &str = "module_blacklist=cdc_subset,vc4,snd_bcm2835,bcm2835_v4l2 systemd.watchdog_sec=off";
 
 /// The machines that can start a card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,32 @@ pub struct BootFiles {
 }
 
 impl BootFiles {
+    /// Reads the boot partition that `card` starts from, as [`BootFiles::extract`] does.
+    pub fn of_card(card: &Path, device_tree: &str, into: &Path) -> Result<Self, QemuError> {
+        let fault = |name: &str, reason: String| QemuError::Card {
+            card: card.to_owned(),
+            name: name.to_owned(),
+            reason,
+        };
+        let opened = pilotlight_image::card::open(card).map_err(|error| fault("the table", whole(&error)))?;
+        let fat = opened.boot().map_err(|error| fault("anything", whole(&error)))?;
+        let read = |name: &str| fat.read(name).map_err(|error| fault(name, whole(&error)));
+        Self::extract(read, device_tree, into)
+    }
+
+    /// Reads what the firmware would load off the FAT partition of the card (or image) at `card` and puts it into
+    /// the folder `into`.
+    pub fn of_card(card: &Path, device_tree: &str, into: &Path) -> Result<Self, QemuError> {
+        let fault = |name: &str, reason: String| QemuError::Card {
+            card: card.to_owned(),
+            name: name.to_owned(),
+            reason,
+        };
+        let opened = pilotlight_image::card::open(card).map_err(|error| fault("the table", error.to_string()))?;
+        let boot = opened.boot().map_err(|error| fault("the FAT", error.to_string()))?;
+        Self::extract(|name| boot.read(name).map_err(|error| fault(name, error.to_string())), device_tree, into)
+    }
+
     /// Reads `config.txt` and what it names with `read`, which gives a file of the card's FAT partition by its
     /// name, and puts the files into the folder `into`. `device_tree` is its path or name; on the card it is at
     /// the top.
@@ -84,6 +110,12 @@ impl BootFiles {
             command_line,
         })
     }
+}
+
+/// An error with all its causes.
+fn whole(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The kernel and initrd that `config.txt` names, or the firmware's own choice of a 64-bit kernel.
