@@ -73,19 +73,6 @@ impl BootFiles {
         Self::extract(read, device_tree, into)
     }
 
-    /// Reads what the firmware would load off the FAT partition of the card (or image) at `card` and puts it into
-    /// the folder `into`.
-    pub fn of_card(card: &Path, device_tree: &str, into: &Path) -> Result<Self, QemuError> {
-        let fault = |name: &str, reason: String| QemuError::Card {
-            card: card.to_owned(),
-            name: name.to_owned(),
-            reason,
-        };
-        let opened = pilotlight_image::card::open(card).map_err(|error| fault("the table", error.to_string()))?;
-        let boot = opened.boot().map_err(|error| fault("the FAT", error.to_string()))?;
-        Self::extract(|name| boot.read(name).map_err(|error| fault(name, error.to_string())), device_tree, into)
-    }
-
     /// Reads `config.txt` and what it names with `read`, which gives a file of the card's FAT partition by its
     /// name, and puts the files into the folder `into`. `device_tree` is its path or name; on the card it is at
     /// the top.
