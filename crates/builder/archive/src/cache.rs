@@ -86,6 +86,18 @@ impl Cache {
         &self.root
     }
 
+    /// Removes what was unpacked; it is unpacked again when it is next needed. A builder that reads it now keeps
+    /// what it has open.
+    ///
+    /// # Errors
+    /// The folder cannot be emptied.
+    pub fn forget_unpacked(&self) -> Result<(), CacheError> {
+        let path = self.root.join("unpacked");
+        fs::remove_dir_all(&path)
+            .and_then(|()| fs::create_dir(&path))
+            .map_err(CacheError::io("empty the folder", &path))
+    }
+
     /// Where the file with this digest is, or will be.
     pub fn object(&self, sha256: &Digest) -> PathBuf {
         self.root.join("objects").join(sha256.to_string())

@@ -246,13 +246,10 @@ impl<'a> Fetcher<'a> {
     ) -> Result<T, FetchError> {
         let mut open: Vec<&String> = urls.iter().collect();
         let mut last: Vec<Option<Fault>> = urls.iter().map(|_| None).collect();
-        let (mut round, mut pause) = (0, self.patience.pause);
-        while round < self.patience.rounds && !open.is_empty() {
-            if round > 0 {
-                thread::sleep(pause);
-                pause *= 2;
-            }
-            round += 1;
+        // Rounds since the last new byte.
+        let (mut fruitless, mut pause) = (0, self.patience.pause);
+        loop {
+            fruitless += 1;
             let mut still = Vec::new();
             for url in open {
                 if stop.load(Ordering::Relaxed) {
@@ -267,13 +264,18 @@ impl<'a> Fetcher<'a> {
                     still.push(url);
                 }
                 if moved {
-                    (round, pause) = (0, self.patience.pause);
+                    (fruitless, pause) = (0, self.patience.pause);
                 }
                 if let Some(place) = urls.iter().position(|other| other == url) {
                     last[place] = Some(fault);
                 }
             }
             open = still;
+            if open.is_empty() || fruitless >= self.patience.rounds {
+                break;
+            }
+            thread::sleep(pause);
+            pause *= 2;
         }
         let attempts = urls.iter().zip(last).filter_map(|(url, fault)| Some(Attempt { url: url.clone(), fault: fault? }));
         Err(FetchError::Mirrors { title: title.into(), kind, attempts: attempts.collect() })

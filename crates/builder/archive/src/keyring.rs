@@ -205,3 +205,59 @@ fn issuer(signature: &Signature) -> String {
     let id = || signature.issuer_key_id().first().map(|id| id.to_string().to_uppercase());
     fingerprint.or_else(id).unwrap_or_else(|| "a key without a name".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Debian's own: signed on 21 November 2026 by subkeys of two automatic keys.
+    const REAL: &[u8] = include_bytes!("../tests/data/trixie-security.InRelease");
+    const SECURITY: &[u8] = include_bytes!("../../../../bases/debian/keys/trixie-security.asc");
+    const SECURITY_FINGERPRINT: &str = "5E04A1E3223A19A20706E20F9904613D4CCE68C6";
+    const STABLE: &[u8] = include_bytes!("../../../../bases/debian/keys/trixie-stable.asc");
+    const STABLE_FINGERPRINT: &str = "41587F7DB8C774BCCF131416762F67A0B2C39DE4";
+    const NOW: i64 = 1_795_300_000;
+
+    fn keyring(fingerprint: &str, key: &[u8]) -> Keyring {
+        let mut keyring = Keyring::default();
+        keyring.pin(fingerprint, key).unwrap();
+        keyring
+    }
+
+    #[test]
+    fn a_real_release_verifies() {
+        let text = keyring(SECURITY_FINGERPRINT, SECURITY).verify(REAL, NOW).unwrap();
+        assert!(text.starts_with("Origin: Debian\n"), "{}", &text[..40]);
+        assert!(!text.contains("PGP") && !text.contains('\r'));
+    }
+
+    #[test]
+    fn others_are_refused() {
+        let check = |keyring: &Keyring, bytes: &[u8], now: i64, expect: &str| {
+            let message = keyring.verify(bytes, now).unwrap_err().to_string();
+            assert!(message.contains(expect), "{message}");
+        };
+        let pinned = keyring(SECURITY_FINGERPRINT, SECURITY);
+        let text = std::str::from_utf8(REAL).unwrap();
+        let changed = text.replacen("Codename: trixie-security", "Codename: trixie-insecurity", 1);
+        assert_ne!(changed, text);
+        check(&pinned, changed.as_bytes(), NOW, "does not fit the text");
+        check(&keyring(STABLE_FINGERPRINT, STABLE), REAL, NOW, "89C87ACEA5DD6B8E6A7068808E9F831205B4BA95");
+        check(&Keyring::default(), REAL, NOW, "none of the pinned keys");
+        // The key's own end, in 2035.
+        check(&pinned, REAL, 2_058_699_102, "has expired");
+        check(&pinned, format!("Codename: evil\n\n{text}").as_bytes(), NOW, "not an OpenPGP signed text");
+        check(&pinned, format!("{text}\nCodename: evil\n").as_bytes(), NOW, "not an OpenPGP signed text");
+        check(&pinned, &[0xff; 9], NOW, "UTF-8");
+        for length in (0..REAL.len()).step_by(997) {
+            assert!(pinned.verify(&REAL[..length], NOW).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn another_key_than_the_pinned_one() {
+        let message = Keyring::default().pin(SECURITY_FINGERPRINT, STABLE).unwrap_err().to_string();
+        assert!(message.contains(STABLE_FINGERPRINT) && message.contains(SECURITY_FINGERPRINT), "{message}");
+        assert!(matches!(Keyring::default().pin(SECURITY_FINGERPRINT, b"no key"), Err(KeyError::Unreadable(_))));
+    }
+}

@@ -26,6 +26,8 @@ mod relation;
 mod release;
 mod solve;
 mod spec;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod unpack;
 
 pub use archives::{Archives, Error};

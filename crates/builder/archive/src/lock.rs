@@ -150,6 +150,12 @@ impl Lock {
         out
     }
 
+    /// When the newest of the locked releases was published, in seconds since 1970: the time that a build from
+    /// this lock carries. None when no release has a date.
+    pub fn published(&self) -> Option<i64> {
+        self.releases.iter().filter_map(|release| crate::date::parse(&release.date)).max()
+    }
+
     /// The packages of a set, if they are what `spec` asks for today.
     ///
     /// # Errors

@@ -1,0 +1,240 @@
+//! Throwaway archives for tests: a signing key, packages, a signed suite, and a mirror that misbehaves on demand.
+//!
+//! For tests only, here and in the whole-program tests: it panics where a test should fail.
+
+mod server;
+
+use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, path::PathBuf};
+
+use pgp::{
+    composed::{ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey},
+    types::{KeyDetails, Password},
+};
+
+pub use server::{Server, Trouble};
+
+use crate::{cache::Cache, digest::Digest, lock::Lock};
+
+/// What a mirror has, by its path on the server: `debian/dists/…`, `debian/pool/…`.
+pub type Site = BTreeMap<String, Content>;
+
+/// One file of a mirror.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// In memory.
+    Bytes(Vec<u8>),
+    /// On the disk.
+    File(PathBuf),
+}
+
+impl Content {
+    /// All of it.
+    pub fn read(&self) -> Vec<u8> {
+        match self {
+            Self::Bytes(bytes) => bytes.clone(),
+            Self::File(path) => std::fs::read(path).expect("a file of the site is readable"),
+        }
+    }
+}
+
+/// A mirror of exactly the packages of a lock that are in a cache, below one folder for each archive's name. Real
+/// packages can so be served, and spoilt, without a network.
+pub fn site_of_lock(lock: &Lock, cache: &Cache) -> Site {
+    let packages = lock.sets.values().flat_map(|set| &set.packages);
+    let here = packages.filter(|package| cache.has(&package.sha256, package.size));
+    here.map(|package| (format!("{}/{}", package.archive, package.path), Content::File(cache.object(&package.sha256)))).collect()
+}
+
+/// A key that signs Releases.
+pub struct Signer {
+    key: SignedSecretKey,
+}
+
+impl Default for Signer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Signer {
+    /// A new key.
+    pub fn new() -> Self {
+        let mut parameters = SecretKeyParamsBuilder::default();
+        parameters.key_type(KeyType::Ed25519Legacy).can_certify(true).can_sign(true).primary_user_id("Test <test@example.org>".into());
+        let parameters = parameters.build().expect("the parameters are complete");
+        Self { key: parameters.generate(rand::thread_rng()).expect("a key can be made") }
+    }
+
+    /// Its fingerprint as `archives.toml` wants it.
+    pub fn fingerprint(&self) -> String {
+        format!("{:X}", self.key.fingerprint())
+    }
+
+    /// Its public half, ASCII-armoured.
+    pub fn armoured(&self) -> String {
+        SignedPublicKey::from(self.key.clone()).to_armored_string(ArmorOptions::default()).expect("a key can be written")
+    }
+
+    /// Clear-signs a text.
+    pub fn sign(&self, text: &str) -> Vec<u8> {
+        CleartextSignedMessage::sign(rand::thread_rng(), text, &self.key.primary_key, &Password::empty())
+            .and_then(|message| message.to_armored_bytes(ArmorOptions::default()))
+            .expect("a text can be signed")
+    }
+}
+
+/// A package to be made.
+#[derive(Debug, Clone)]
+pub struct Deb {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its architecture.
+    pub architecture: String,
+    /// More control fields, each ending in a line break: `Depends: libc6\n`.
+    pub fields: String,
+    /// Its regular files: path without a leading slash, and content.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl Deb {
+    /// A package with one small file.
+    pub fn new(name: &str, version: &str, architecture: &str) -> Self {
+        let file = (format!("usr/share/doc/{name}/copyright"), format!("{name} {version}\n").into_bytes());
+        Self { name: name.into(), version: version.into(), architecture: architecture.into(), fields: String::new(), files: vec![file] }
+    }
+
+    /// The same with more control fields.
+    #[must_use]
+    pub fn with_fields(self, fields: &str) -> Self {
+        Self { fields: fields.into(), ..self }
+    }
+
+    /// The same with one more file.
+    #[must_use]
+    pub fn with_file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((path.into(), content.into()));
+        self
+    }
+
+    /// Its `control` file.
+    pub fn control(&self) -> String {
+        format!("Package: {}\nVersion: {}\nArchitecture: {}\n{}", self.name, self.version, self.architecture, self.fields)
+    }
+
+    /// Where it is in the pool.
+    pub fn path(&self) -> String {
+        format!("pool/main/{0}/{0}_{1}_{2}.deb", self.name, self.version, self.architecture)
+    }
+
+    /// The `.deb`.
+    pub fn build(&self) -> Vec<u8> {
+        let mut data = tar::Builder::new(Vec::new());
+        for (path, content) in &self.files {
+            append(&mut data, path, content);
+        }
+        let data = data.into_inner().expect("a tar can be written to memory");
+        self.build_with_data(&data)
+    }
+
+    /// The `.deb` with a data archive of the caller's own making.
+    pub fn build_with_data(&self, data: &[u8]) -> Vec<u8> {
+        let mut control = tar::Builder::new(Vec::new());
+        append(&mut control, "control", self.control().as_bytes());
+        let control = control.into_inner().expect("a tar can be written to memory");
+        let mut deb = ar::Builder::new(Vec::new());
+        for (name, bytes) in [("debian-binary", b"2.0\n".to_vec()), ("control.tar.xz", xz(&control)), ("data.tar.xz", xz(data))] {
+            let header = ar::Header::new(name.into(), bytes.len() as u64);
+            deb.append(&header, bytes.as_slice()).expect("an ar archive can be written to memory");
+        }
+        deb.into_inner().expect("an ar archive can be written to memory")
+    }
+}
+
+fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1_700_000_000);
+    archive.append_data(&mut header, format!("./{path}"), content).expect("a tar can be written to memory");
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory takes everything")
+}
+
+/// A suite to be published.
+#[derive(Debug, Clone)]
+pub struct Suite {
+    /// The archive's folder on the server.
+    pub archive: String,
+    /// Its code name.
+    pub name: String,
+    /// The value of `Valid-Until`, if any.
+    pub valid_until: Option<String>,
+    /// Its packages.
+    pub packages: Vec<Deb>,
+}
+
+impl Suite {
+    /// A suite of the archive `debian`.
+    pub fn new(name: &str, packages: Vec<Deb>) -> Self {
+        Self { archive: "debian".into(), name: name.into(), valid_until: None, packages }
+    }
+
+    /// The text of its Release.
+    pub fn release(&self) -> String {
+        let mut text = format!("Suite: test\nCodename: {}\nDate: Sat, 21 Nov 2026 00:53:03 UTC\n", self.name);
+        if let Some(until) = &self.valid_until {
+            let _ = writeln!(text, "Valid-Until: {until}");
+        }
+        text.push_str("Acquire-By-Hash: yes\nSHA256:\n");
+        for (path, bytes) in self.indexes() {
+            let _ = writeln!(text, " {} {} {path}", Digest::of(&bytes), bytes.len());
+        }
+        text
+    }
+
+    /// Adds the suite, signed, and its packages to a site.
+    pub fn publish(&self, signer: &Signer, site: &mut Site) {
+        let dists = format!("{}/dists/{}", self.archive, self.name);
+        site.insert(format!("{dists}/InRelease"), Content::Bytes(signer.sign(&self.release())));
+        for (path, bytes) in self.indexes() {
+            let folder = path.trim_end_matches("/Packages.xz");
+            site.insert(format!("{dists}/{folder}/by-hash/SHA256/{}", Digest::of(&bytes)), Content::Bytes(bytes.clone()));
+            site.insert(format!("{dists}/{path}"), Content::Bytes(bytes));
+        }
+        for package in &self.packages {
+            site.insert(format!("{}/{}", self.archive, package.path()), Content::Bytes(package.build()));
+        }
+    }
+
+    /// Its indexes by path below the suite, for the three architectures that we use.
+    fn indexes(&self) -> Vec<(String, Vec<u8>)> {
+        let index = |architecture: &str| {
+            let held = self.packages.iter().filter(|deb| [architecture, "all"].contains(&deb.architecture.as_str()));
+            let text: String = held.map(entry).collect();
+            (format!("main/binary-{architecture}/Packages.xz"), xz(text.as_bytes()))
+        };
+        ["amd64", "arm64", "armhf"].into_iter().map(index).collect()
+    }
+}
+
+fn entry(deb: &Deb) -> String {
+    let bytes = deb.build();
+    format!("{}Filename: {}\nSize: {}\nSHA256: {}\n\n", deb.control(), deb.path(), bytes.len(), Digest::of(&bytes))
+}
+
+/// An `archives.toml` with one archive `debian`, signed by `signer`, and the given `[sets.…]` text. The key file is
+/// `key.asc` beside it.
+pub fn archives_toml(signer: &Signer, suites: &[&str], sets: &str) -> String {
+    format!(
+        "[archives.debian]\nmirror = \"http://mirror.invalid/debian\"\nsuites = {suites:?}\nkeys = [{{ fingerprint = \
+         \"{}\", file = \"key.asc\" }}]\n{sets}",
+        signer.fingerprint()
+    )
+}
