@@ -1,0 +1,199 @@
+//! What a request's target means. Strict: what nobody writes in good faith is refused, not repaired.
+
+use pilotlight_lab::MacAddr;
+
+/// The longest path that is looked at, in bytes.
+pub const LONGEST_PATH: usize = 1024;
+
+/// A page of this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// `/boot.ipxe`: the script that every iPXE begins with.
+    Boot,
+    /// `/ipxe?mac=…`: the script of one machine, or of any when the address is left out.
+    Script(Option<MacAddr>),
+    /// `/node/MAC/preseed.cfg`: a node's answers to the Debian installer.
+    Preseed(MacAddr),
+    /// `/assets/PATH`: the file at this path beneath what is served. Never empty, never absolute, without `.`
+    /// and `..`.
+    Asset(String),
+    /// `/healthz`: whether the server answers.
+    Health,
+}
+
+/// Why a target is no page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// A well-formed path that means nothing here.
+    #[error("no such page")]
+    Unknown,
+    /// A `%` without two hexadecimal digits after it.
+    #[error("a broken percent escape")]
+    Escape,
+    /// A control character, a slash or backslash in disguise, or bytes that are no UTF-8.
+    #[error("a character that no name here has")]
+    Character,
+    /// A `.` or `..`, in disguise or not.
+    #[error("the path climbs with dots")]
+    Climbs,
+    /// Longer than [`LONGEST_PATH`].
+    #[error("the path is too long")]
+    TooLong,
+    /// The `mac` in the query is no hardware address.
+    #[error("the mac in the query is no hardware address")]
+    Mac,
+}
+
+impl Target {
+    /// Reads the path and the query of a request.
+    ///
+    /// # Errors
+    /// [`TargetError::Unknown`] for a page that there is not, the others for a malformed request.
+    pub fn parse(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
+        if path.len() > LONGEST_PATH || query.is_some_and(|query| query.len() > LONGEST_PATH) {
+            return Err(TargetError::TooLong);
+        }
+        let path = path.strip_prefix('/').ok_or(TargetError::Unknown)?;
+        let segments: Vec<String> = path.split('/').map(segment).collect::<Result<_, _>>()?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match segments.as_slice() {
+            ["boot.ipxe"] => Ok(Self::Boot),
+            ["ipxe"] => Ok(Self::Script(mac_of(query.unwrap_or_default())?)),
+            ["node", mac, "preseed.cfg"] => Ok(Self::Preseed(mac.parse().map_err(|_| TargetError::Unknown)?)),
+            ["healthz"] => Ok(Self::Health),
+            ["assets", file @ ..] if !file.is_empty() && !file.contains(&"") => {
+                Ok(Self::Asset(file.join("/")))
+            }
+            _ => Err(TargetError::Unknown),
+        }
+    }
+
+    /// The machine that the target names.
+    pub fn mac(&self) -> Option<MacAddr> {
+        match self {
+            Self::Script(mac) => *mac,
+            Self::Preseed(mac) => Some(*mac),
+            Self::Boot | Self::Asset(_) | Self::Health => None,
+        }
+    }
+}
+
+fn segment(raw: &str) -> Result<String, TargetError> {
+    let text = decode(raw)?;
+    match text.as_str() {
+        "." | ".." => Err(TargetError::Climbs),
+        text if text.contains(['/', '\\']) => Err(TargetError::Character),
+        _ => Ok(text),
+    }
+}
+
+fn decode(raw: &str) -> Result<String, TargetError> {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            bytes.push(*byte);
+            continue;
+        }
+        let ([high, low], after) = rest.split_first_chunk().ok_or(TargetError::Escape)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(TargetError::Escape);
+        bytes.push((digit(*high)? << 4 | digit(*low)?) as u8);
+        rest = after;
+    }
+    let text = String::from_utf8(bytes).map_err(|_| TargetError::Character)?;
+    if text.chars().any(char::is_control) { Err(TargetError::Character) } else { Ok(text) }
+}
+
+fn mac_of(query: &str) -> Result<Option<MacAddr>, TargetError> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("mac="));
+    // An iPXE that has no such setting leaves the value empty.
+    let value = value.map(decode).transpose()?.filter(|value| !value.is_empty());
+    value.map(|value| value.parse().map_err(|_| TargetError::Mac)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn targets() {
+        let check = |target: &str, expect: Result<Target, TargetError>| {
+            let (path, query) =
+                target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+            assert_eq!(Target::parse(path, query), expect, "{target}");
+        };
+        let mac = MacAddr([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+        let asset = |path: &str| Ok(Target::Asset(path.to_owned()));
+        use TargetError::*;
+        check("/boot.ipxe", Ok(Target::Boot));
+        check("/boot.ipxe?x=1", Ok(Target::Boot));
+        check("/healthz", Ok(Target::Health));
+        check("/ipxe", Ok(Target::Script(None)));
+        check("/ipxe?mac=", Ok(Target::Script(None)));
+        check("/ipxe?mac=52-54-00-12-34-56", Ok(Target::Script(Some(mac))));
+        check("/ipxe?a=b&mac=52%3A54%3a00:12:34:56&c", Ok(Target::Script(Some(mac))));
+        check("/ipxe?mac=52-54", Err(Mac));
+        check("/ipxe?mac=%zz", Err(Escape));
+        check("/node/52-54-00-12-34-56/preseed.cfg", Ok(Target::Preseed(mac)));
+        check("/node/52-54-00-12-34-5/preseed.cfg", Err(Unknown));
+        check("/node/../preseed.cfg", Err(Climbs));
+        check("/assets/debian-installer/13/amd64/linux", asset("debian-installer/13/amd64/linux"));
+        check("/assets/a%20b+c", asset("a b+c"));
+        check("/assets/%61", asset("a"));
+        check("/assets/...", asset("..."));
+        check("/assets/%C3%A9", asset("é"));
+        for empty in [
+            "/assets",
+            "/assets/",
+            "/assets//a",
+            "/assets/a/",
+            "/",
+            "",
+            "//",
+            "/x",
+            "*",
+            "/assets//etc/passwd",
+        ] {
+            check(empty, Err(Unknown));
+        }
+        for climb in ["/assets/..", "/assets/../x", "/assets/%2e%2e/x", "/assets/.%2E", "/assets/./x", "/.."]
+        {
+            check(climb, Err(Climbs));
+        }
+        for disguise in [
+            "/assets/%2e%2e%2fx",
+            "/assets/%2Fetc",
+            "/assets/a%5cb",
+            "/assets/a\\b",
+            "/assets/a%00",
+            "/assets/%0a",
+            "/assets/%ff",
+            "/assets/%7f",
+        ] {
+            check(disguise, Err(Character));
+        }
+        // Escapes are undone once.
+        check("/assets/%252e%252e", asset("%2e%2e"));
+        for broken in ["/assets/%", "/assets/%2", "/assets/%g0", "/assets/%é", "/%+1"] {
+            check(broken, Err(Escape));
+        }
+        check(&format!("/assets/{}", "a".repeat(LONGEST_PATH)), Err(TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn any_target_is_read_or_refused(
+            path in "(/|%|%2e|%2f|%00|\\.|[a-z]|assets|node|\\PC){0,20}", query in proptest::option::of(".{0,40}"),
+        ) {
+            for path in [path.clone(), format!("/assets/{path}")] {
+                if let Ok(Target::Asset(file)) = Target::parse(&path, query.as_deref()) {
+                    prop_assert!(!file.is_empty() && !file.starts_with('/') && !file.contains('\0'));
+                    prop_assert!(file.split('/').all(|part| !matches!(part, "" | "." | "..")));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The log's file. Nothing that happens to it stops the daemon: what cannot be written is counted, and told on
+//! standard output and in the log once that works again.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use pilotlight_kit::Event;
+use pilotlight_lab_state::Policy;
+
+use crate::{SERVICE, stamped};
+
+/// The log, and the one before it.
+const LOG: &str = "events.jsonl";
+const OLD_LOG: &str = "events.1.jsonl";
+
+#[derive(Debug)]
+pub(crate) struct Journal {
+    folder: PathBuf,
+    path: PathBuf,
+    file: Option<File>,
+    policy: Policy,
+}
+
+impl Journal {
+    pub(crate) fn new(folder: &Path) -> Self {
+        let mut journal =
+            Self { folder: folder.to_owned(), path: folder.join(LOG), file: None, policy: Policy::default() };
+        if let Err(error) = journal.open() {
+            journal.say_failed(&error);
+        }
+        journal
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// When [`Journal::flush`] wants to be called.
+    pub(crate) fn flush_at(&self) -> Option<Duration> {
+        self.policy.flush_at()
+    }
+
+    /// An event of this daemon's own: to standard output as well.
+    pub(crate) fn own(&mut self, event: Event, now: Duration) {
+        let line = stamped(event);
+        print(&line);
+        self.append(&line, now);
+    }
+
+    /// Writes a whole line, or counts it as lost.
+    pub(crate) fn append(&mut self, line: &[u8], now: Duration) {
+        match self.write(line, now) {
+            Ok(()) => {
+                if let Some(lost) = self.policy.recovered() {
+                    let reason = "events were lost while the log could not be written";
+                    let event = Event::failed(SERVICE, "log", reason).fact("lost", lost);
+                    let line = stamped(event);
+                    print(&line);
+                    // Fails at worst like any other line.
+                    if self.write(&line, now).is_err() {
+                        self.policy.failed();
+                    }
+                }
+            }
+            Err(error) => {
+                if self.policy.failed() {
+                    self.say_failed(&error);
+                }
+            }
+        }
+    }
+
+    /// Makes the log durable when that is due, or at once.
+    pub(crate) fn flush(&mut self, now: Duration, at_once: bool) {
+        if self.policy.flush_at().is_none_or(|at| now < at && !at_once) {
+            return;
+        }
+        let flushed = self.file.as_ref().map(File::sync_data);
+        self.policy.flushed();
+        if let Some(Err(error)) = flushed {
+            self.say_failed(&error);
+        }
+    }
+
+    fn write(&mut self, line: &[u8], now: Duration) -> io::Result<()> {
+        if self.file.is_none() {
+            self.open()?;
+        }
+        let how = self.policy.write(line.len() as u64);
+        if how.turn_over {
+            self.file = None;
+            fs::rename(&self.path, self.folder.join(OLD_LOG))?;
+            self.open()?;
+        }
+        let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        let bytes = if how.new_line { [b"\n", line].concat() } else { line.to_vec() };
+        let before = file.stream_position()?;
+        if let Err(error) = file.write_all(&bytes) {
+            // A full disk may have taken part of the line: take it back, else open it anew, which finds the torn line.
+            let taken_back = file.set_len(before).and_then(|()| file.seek(SeekFrom::Start(before)));
+            if taken_back.is_err() {
+                self.file = None;
+            }
+            return Err(error);
+        }
+        self.policy.written(bytes.len() as u64, now);
+        Ok(())
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
+        let size = file.seek(SeekFrom::End(0))?;
+        let mut last = [b'\n'];
+        if size > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        self.policy.opened(size, last != *b"\n");
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn say_failed(&self, error: &io::Error) {
+        let reason = format!("cannot write {}: {error}; events that are lost are counted", self.path.display());
+        print(&stamped(Event::failed(SERVICE, "log", reason)));
+    }
+}
+
+fn print(line: &[u8]) {
+    let mut out = io::stdout().lock();
+    // A closed standard output must not take the service down with it.
+    let _ = out.write_all(line).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn text(folder: &TempDir, name: &str) -> String {
+        fs::read_to_string(folder.path().join(name)).unwrap()
+    }
+
+    #[test]
+    fn a_torn_log_goes_on_with_a_new_line() {
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join(LOG), "{\"whole\":1}\n{\"cut").unwrap();
+        let mut journal = Journal::new(folder.path());
+        journal.append(b"{\"new\":1}\n", Duration::ZERO);
+        journal.flush(Duration::ZERO, true);
+        assert_eq!(text(&folder, LOG), "{\"whole\":1}\n{\"cut\n{\"new\":1}\n");
+    }
+
+    #[test]
+    fn a_long_log_is_put_aside() {
+        let folder = TempDir::new().unwrap();
+        let long = "x".repeat(pilotlight_lab_state::policy::TURN_OVER as usize - 1) + "\n";
+        fs::write(folder.path().join(LOG), &long).unwrap();
+        fs::write(folder.path().join(OLD_LOG), "older\n").unwrap();
+        let mut journal = Journal::new(folder.path());
+        journal.append(b"{}\n", Duration::ZERO);
+        assert_eq!(text(&folder, LOG), "{}\n");
+        assert!(text(&folder, OLD_LOG) == long);
+    }
+
+    #[test]
+    fn losses_are_told_once_the_log_is_back() {
+        let folder = TempDir::new().unwrap();
+        let missing = folder.path().join("file/state");
+        fs::write(folder.path().join("file"), "in the way").unwrap();
+        let mut journal = Journal::new(&missing);
+        journal.append(b"{\"lost\":1}\n", Duration::ZERO);
+        journal.append(b"{\"lost\":2}\n", Duration::ZERO);
+        fs::remove_file(folder.path().join("file")).unwrap();
+        journal.append(b"{\"kept\":1}\n", Duration::ZERO);
+        let text = text(&folder, "file/state/events.jsonl");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "{\"kept\":1}");
+        assert!(lines[1].contains("\"lost\":2"), "{text}");
+    }
+}

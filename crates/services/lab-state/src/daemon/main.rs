@@ -1,0 +1,111 @@
+//! `pilotlight-lab-stated`: the socket, file and clock around [`pilotlight_lab_state`].
+
+mod journal;
+mod socket;
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use clap::Parser;
+use pilotlight_kit::{Event, drops::Drops, event::since_power_on_ms, signals, systemd};
+use pilotlight_lab::paths;
+use pilotlight_lab_state::{
+    Intake,
+    intake::{LONGEST_EVENT, Sender},
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+const SERVICE: &str = "lab-state";
+/// Events taken in a row before the flush gets its turn.
+const EVENTS_IN_A_ROW: usize = 256;
+
+/// Keeps the log of all events.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The socket to take events from, when systemd hands over none.
+    #[arg(long, value_name = "SOCKET", default_value = paths::EVENTS_SOCKET)]
+    events: PathBuf,
+    /// The folder of the log.
+    #[arg(long, value_name = "DIR", default_value = paths::EVENTS_DIR)]
+    state: PathBuf,
+    /// A user who may send events, by number, and the service it speaks for, as in 901=dhcp; may be given more
+    /// than once. Without it, only the user who runs this may.
+    #[arg(long, value_name = "UID[=SERVICE]")]
+    allow_uid: Vec<Sender>,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pilotlight-lab-stated: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let stop = signals::stop_requests().context("cannot wait for signals")?;
+    let socket = socket::open(systemd::listen_fds(), &arguments.events)?;
+    let mut senders = arguments.allow_uid;
+    if senders.is_empty() {
+        senders.push(Sender { uid: rustix::process::getuid().as_raw(), service: None });
+    }
+    let intake = Intake::new(senders);
+    let mut journal = journal::Journal::new(&arguments.state);
+    let mut drops = Drops::default();
+    let started = Instant::now();
+    // One byte more than is taken, so that what is too long shows.
+    let mut buffer = vec![0; LONGEST_EVENT + 1];
+    systemd::ready(&format!("Writing {}", journal.path().display()));
+    loop {
+        let mut wanted = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
+        let wait = journal.flush_at().map(|at| at.saturating_sub(started.elapsed()));
+        let wait = wait.or(drops.waiting().then_some(Duration::from_secs(10)));
+        let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+        match poll(&mut wanted, wait.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno).context("cannot wait for events"),
+        }
+        let stopping = !wanted[1].revents().is_empty();
+        for _ in 0..EVENTS_IN_A_ROW {
+            let Some((length, uid)) = socket::receive(&socket, &mut buffer)? else { break };
+            let now = started.elapsed();
+            match intake.line(&buffer[..length], uid) {
+                Ok(line) => journal.append(&line, now),
+                Err(refusal) => {
+                    if let Some(count) = drops.count(refusal.reason(), now) {
+                        journal.own(dropped(refusal.reason(), count), now);
+                    }
+                }
+            }
+        }
+        let now = started.elapsed();
+        for (reason, count) in drops.overdue(now) {
+            journal.own(dropped(reason, count), now);
+        }
+        journal.flush(now, stopping);
+        if stopping {
+            return Ok(());
+        }
+    }
+}
+
+fn dropped(reason: &str, count: u64) -> Event {
+    Event::dropped(SERVICE, "drop", reason).fact("count", count)
+}
+
+/// An event of this daemon as a line, stamped with both clocks: it does not send to itself.
+fn stamped(mut event: Event) -> Vec<u8> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    event.unix_ms = now.map_or(0, |since| since.as_millis() as u64);
+    event.boot_ms = since_power_on_ms();
+    let mut line = serde_json::to_vec(&event).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
