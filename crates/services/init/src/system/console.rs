@@ -40,10 +40,11 @@ impl Console {
         self.say(&format!("cannot start: {}", fault.chain()));
     }
 
-    /// Each line by itself, because the kernel's log cuts a record at 976 bytes; `level` as in syslog(3).
+    /// Each line by itself, because the kernel's log cuts a record at 976 bytes, and the first ones alone, because
+    /// it drops what comes too fast; `level` as in syslog(3).
     fn log(&self, level: char, text: &str) {
         if let Some(mut log) = self.log.as_ref() {
-            for line in text.lines() {
+            for line in text.lines().take(3) {
                 let end = line.floor_char_boundary(900);
                 let _ = log.write_all(format!("<{level}>pilotlight-init: {}", &line[..end]).as_bytes());
             }

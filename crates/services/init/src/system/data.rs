@@ -50,30 +50,33 @@ pub(crate) fn mount(found: &Found, notes: &mut Vec<String>) -> Mounted {
         let reason = format!("{} ends before partition {DATA_PARTITION} starts", found.disk);
         return Mounted::without(Data::Absent(reason));
     };
+    let superblock = match superblock(&device) {
+        Ok(superblock) => superblock,
+        // Nothing is written beside what is to be rescued, not even the table.
+        Err(fault) => {
+            let state = Data::Corrupt(fault.chain());
+            return Mounted { bytes: Some(size(found, &device)), ..Mounted::without(state) };
+        }
+    };
     if let Err(fault) = grow_partition(found, &device) {
         notes.push(format!("the data partition keeps its size: {}", fault.chain()));
     }
     let size = size(found, &device);
-    let before = superblock(&device);
-    let mount = || {
-        let superblock = before?;
+    let mut mount = || {
         mounts::data(&device)?;
         if let Err(fault) = grow_file_system(superblock, size) {
             notes.push(format!("the data file system keeps its size: {}", fault.chain()));
         }
-        show().inspect_err(|_| mounts::no_data())?;
-        Ok(superblock)
+        show().inspect_err(|_| mounts::no_data())
     };
-    match mount() {
-        Ok(old) => {
-            let bytes = old.blocks * old.block_size;
-            let grown = old.grown(size).is_some();
-            Mounted { state: Data::Ok, bytes: Some(size), grown_from: grown.then_some(bytes) }
+    let result: Result<(), Fault> = mount();
+    match result {
+        Ok(()) => {
+            let grown_from =
+                superblock.grown(size).map(|_| superblock.blocks.saturating_mul(superblock.block_size));
+            Mounted { state: Data::Ok, bytes: Some(size), grown_from }
         }
-        Err(fault) => {
-            let fault: Fault = fault;
-            Mounted { bytes: Some(size), ..Mounted::without(Data::Corrupt(fault.chain())) }
-        }
+        Err(fault) => Mounted { bytes: Some(size), ..Mounted::without(Data::Corrupt(fault.chain())) },
     }
 }
 
