@@ -1,0 +1,100 @@
+//! Cards for scenes: work copies of the image, as it is or with another lab, and with the data partition done to.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use pilotlight_board::Board;
+use pilotlight_disk::layout;
+use pilotlight_emulator::{
+    Qemu, card,
+    fault::Random,
+    pi::{BootFiles, JOURNAL_ON_CONSOLE, Kind, Pi},
+    scene::Scene,
+};
+use pilotlight_tests::{
+    process::must,
+    surroundings::{self, Tools, checkout, scene_folder},
+};
+
+/// The Pi's hardware address in scenes.
+const PI_MAC: &str = "52:54:00:77:00:01";
+/// The name of the Pi in scenes.
+pub(crate) const PI: &str = "pi";
+
+/// An empty scene of this name.
+pub(crate) fn scene(name: &str) -> Result<Scene> {
+    let qemu = Qemu::unpacked(Tools::emulator()?.folder())?;
+    Ok(Scene::set_up(&scene_folder(name), &qemu)?)
+}
+
+/// A work copy of the image under test, in the scene's folder.
+pub(crate) fn of_image(scene: &Scene) -> Result<PathBuf> {
+    let card = scene.folder().join("card.img");
+    card::work_copy(&surroundings::image()?, &card)?;
+    Ok(card)
+}
+
+/// A work copy of a card with the lab `tests/labs/NAME.toml`, made by the builder as anyone would make it.
+pub(crate) fn of_lab(scene: &Scene, name: &str) -> Result<PathBuf> {
+    let lab = checkout().join("tests/labs").join(format!("{name}.toml"));
+    let image = scene.folder().join("image.img");
+    let mut build = Command::new(surroundings::xtask()?);
+    build.current_dir(checkout()).args(["image", "--lab"]).arg(lab).arg("--out").arg(&image);
+    must(&mut build, Duration::from_secs(600)).context("could not make a card with the scene's lab")?;
+    let card = scene.folder().join("card.img");
+    card::work_copy(&image, &card)?;
+    fs::remove_file(&image)?;
+    Ok(card)
+}
+
+/// Takes the data partition out of the partition table.
+pub(crate) fn without_data(card: &Path) -> Result<()> {
+    // The table has four entries of 16 bytes from byte 446 on.
+    let entry = 446 + 16 * (u64::from(layout::DATA_PARTITION) - 1);
+    write(card, &[0; 16], entry)
+}
+
+/// Overwrites the beginning of the data partition, its file system's first superblock and tables included.
+pub(crate) fn with_corrupt_data(card: &Path) -> Result<()> {
+    write(card, &Random::new(4).bytes(1 << 20), layout::DATA_START)
+}
+
+fn write(card: &Path, bytes: &[u8], at: u64) -> Result<()> {
+    let file = fs::File::options().write(true).open(card);
+    file.and_then(|file| file.write_all_at(bytes, at))
+        .with_context(|| format!("could not write to {}", card.display()))
+}
+
+/// Starts the card in the Pi of `kind` and waits for its ready line.
+pub(crate) fn start(scene: &mut Scene, kind: Kind, card: &Path) -> Result<String> {
+    let name = "rpi3";
+    let path = checkout().join(format!("boards/{name}.toml"));
+    let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+    let board = Board::parse(name, &text)?;
+    let boot = BootFiles::of_card(card, &board.emulator.device_tree, scene.folder())?;
+    let pi = Pi { name: PI, kind, card, boot: &boot, append: JOURNAL_ON_CONSOLE, wire: None };
+    scene.start_pi(&pi, PI_MAC)?;
+    let ready = scene.wait_for(PI, "pilotlight: ready in ", Duration::from_secs(300))?;
+    println!("{}", ready.split_once("pilotlight: ").map_or(ready.as_str(), |(_, line)| line));
+    Ok(ready)
+}
+
+/// Throws away what is large, once a scene has passed.
+pub(crate) fn tidy(scene: Scene) -> Result<()> {
+    let folder = scene.folder().to_owned();
+    drop(scene);
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let kept = path.extension().is_some_and(|ending| ending == "log" || ending == "pcap");
+        if !kept {
+            fs::remove_file(&path).with_context(|| format!("could not remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! PCs that boot from the Pi on `-M virt`, all the way to the installer that has read its preseed file.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Result, ensure};
+use pilotlight_emulator::{
+    pc::{Firmware, Pc},
+    pi::Kind,
+    scene::{Scene, SceneError},
+};
+use serde_json::Value;
+
+use crate::card::{self, PI};
+
+/// A PC of the lab `scene.toml`, and what it must be seen to do.
+struct Expect {
+    node: &'static str,
+    firmware: Firmware,
+    mac: &'static str,
+    address: &'static str,
+    /// The end of the name of the loader that it fetches over TFTP.
+    loader: &'static str,
+}
+
+/// What a machine is seen to do, and the event that shows it.
+type Step<'a> = (&'a str, &'a dyn Fn(&Value) -> bool);
+
+/// BIOS, iPXE ROM, PXELINUX, installer.
+pub(crate) fn bios() -> Result<()> {
+    whole_story(&Expect {
+        node: "bios",
+        firmware: Firmware::Bios,
+        mac: "52:54:00:77:00:11",
+        address: "10.77.0.11",
+        loader: "pxelinux.0",
+    })
+}
+
+/// UEFI, its own PXE client, iPXE, installer.
+pub(crate) fn uefi() -> Result<()> {
+    whole_story(&Expect {
+        node: "uefi",
+        firmware: Firmware::Uefi,
+        mac: "52:54:00:77:00:12",
+        address: "10.77.0.12",
+        loader: "ipxe.efi",
+    })
+}
+
+fn whole_story(expect: &Expect) -> Result<()> {
+    let mut scene = card::scene(&format!("virt-{}-pc", expect.node))?;
+    let card = card::of_lab(&scene, "scene")?;
+    let ready = card::start(&mut scene, Kind::Virt, &card)?;
+    ensure!(ready.contains("failed units: none") && ready.contains("lab: card"), "{ready}");
+    scene.start_pc(&Pc {
+        name: "pc",
+        firmware: expect.firmware,
+        memory_mib: 1536,
+        hub: Path::new(""),
+        mac: expect.mac,
+        disk: None,
+    })?;
+    let ours = |event: &Value| event["node"] == expect.node && event["mac"] == expect.mac;
+    let steps: [Step<'_>; 5] = [
+        ("its reserved address", &|event| is(event, "dhcp", "ack") && event["address"] == expect.address),
+        ("its loader", &|event| is(event, "tftp", "sent") && ends(&event["file"], expect.loader)),
+        ("the installer's kernel", &|event| got(event, "/assets/") && ends(&event["path"], "/linux")),
+        ("the installer's initrd", &|event| got(event, "/assets/") && ends(&event["path"], "/initrd.gz")),
+        // Only a running installer asks for it, and no other machine's will do.
+        ("its preseed file", &|event| {
+            got(event, "/node/") && ends(&event["path"], "/preseed.cfg") && {
+                let path = event["path"].as_str().unwrap_or_default();
+                path.contains(&expect.mac.replace(':', "-"))
+            }
+        }),
+    ];
+    for (what, wanted) in steps {
+        event(&scene, what, |event| ours(event) && wanted(event))?;
+    }
+    let order = scene.heard(PI, |heard| {
+        let place = |wanted: &dyn Fn(&Value) -> bool| {
+            heard.events.iter().position(|seen| ours(&seen.event) && wanted(&seen.event))
+        };
+        steps.map(|(_, wanted)| place(wanted))
+    })?;
+    ensure!(order.is_sorted(), "the steps came in the order {order:?}");
+    let fault = scene.heard(PI, |heard| {
+        let found = heard
+            .events
+            .iter()
+            .find(|seen| seen.event["service"] == "http" && seen.event["outcome"] == "failed");
+        found.map(|seen| seen.event.clone())
+    })?;
+    ensure!(fault.is_none(), "HTTP failed at something: {fault:?}");
+    card::tidy(scene)
+}
+
+/// Waits for the first of the Pi's events that `wanted` wants.
+pub(crate) fn event(scene: &Scene, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value, SceneError> {
+    scene.wait(PI, what, Duration::from_secs(400), |heard| {
+        heard.events.iter().map(|seen| &seen.event).find(|event| wanted(event)).cloned()
+    })
+}
+
+/// Whether an event tells of a step that was done.
+pub(crate) fn is(event: &Value, service: &str, stage: &str) -> bool {
+    event["service"] == service && event["stage"] == stage && event["outcome"] == "ok"
+}
+
+/// Whether an event tells of something below `path` that was fetched over HTTP as a whole.
+pub(crate) fn got(event: &Value, path: &str) -> bool {
+    let below = event["path"].as_str().is_some_and(|got| got.starts_with(path));
+    is(event, "http", "get") && event["status"] == 200 && below
+}
+
+fn ends(value: &Value, end: &str) -> bool {
+    value.as_str().is_some_and(|text| text.ends_with(end))
+}
