@@ -63,7 +63,8 @@ impl Cache {
     /// # Errors
     /// Neither is set, or the folder cannot be made.
     pub fn of_user() -> Result<Self, CacheError> {
-        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let absolute =
+            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
         Self::at(base.ok_or(CacheError::Nowhere)?.join("pilotlight"))
     }
@@ -120,7 +121,10 @@ impl Cache {
     /// A new file without a name beside the unpacked ones; it gets one by [`Cache::keep`].
     pub(crate) fn temporary(&self) -> Result<tempfile::NamedTempFile, CacheError> {
         let folder = self.root.join("unpacked");
-        tempfile::Builder::new().prefix(".new-").tempfile_in(&folder).map_err(CacheError::io("create a file in", &folder))
+        tempfile::Builder::new()
+            .prefix(".new-")
+            .tempfile_in(&folder)
+            .map_err(CacheError::io("create a file in", &folder))
     }
 
     /// Gives a finished temporary file its name and returns it open for reading.
@@ -128,5 +132,21 @@ impl Cache {
         // What has a name is complete, even after a power cut.
         file.as_file().sync_data().map_err(CacheError::io("write", path))?;
         file.persist(path).map_err(|fault| CacheError::io("rename into place", path)(fault.error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let check = |kind: io::ErrorKind, expect: &str| {
+            let message = CacheError::io("write", Path::new("/c/partial/ab"))(kind.into()).to_string();
+            assert!(message.contains(expect), "{message}");
+        };
+        check(io::ErrorKind::StorageFull, "no space left for /c/partial/ab: free some");
+        check(io::ErrorKind::QuotaExceeded, "no space left");
+        check(io::ErrorKind::PermissionDenied, "cannot write /c/partial/ab");
     }
 }

@@ -73,7 +73,9 @@ pub enum LockError {
     #[error("not a valid lock: restore it, or write it anew with `cargo xtask lock`")]
     Toml(#[from] toml::de::Error),
     /// Made by another version of the builder.
-    #[error("the lock has the layout {0}, this builder knows {VERSION}: write it anew with `cargo xtask lock`")]
+    #[error(
+        "the lock has the layout {0}, this builder knows {VERSION}: write it anew with `cargo xtask lock`"
+    )]
     Version(u32),
     /// A package that could lead out of the archive, or the like.
     #[error("the lock's package {0:?} has an impossible {1}")]
@@ -82,7 +84,9 @@ pub enum LockError {
     #[error("the set {0:?} is not in the lock: run `cargo xtask lock`")]
     Missing(String),
     /// A set whose spec changed.
-    #[error("archives.toml asks for something else in the set {0:?} than the lock was made for: run `cargo xtask lock`")]
+    #[error(
+        "archives.toml asks for something else in the set {0:?} than the lock was made for: run `cargo xtask lock`"
+    )]
     Outdated(String),
 }
 
@@ -113,7 +117,10 @@ impl Lock {
             if !is_safe_path(&package.path) {
                 return Err(LockError::Package(package.title(), "path"));
             }
-            if [&package.name, &package.version, &package.architecture, &package.archive].iter().any(|text| !is_plain(text)) {
+            if [&package.name, &package.version, &package.architecture, &package.archive]
+                .iter()
+                .any(|text| !is_plain(text))
+            {
                 return Err(LockError::Package(package.title(), "name"));
             }
         }
@@ -137,7 +144,12 @@ impl Lock {
         line(format_args!("]"));
         for (name, set) in &self.sets {
             let bytes: u64 = set.packages.iter().map(|package| package.size).sum();
-            line(format_args!("\n# {} packages, {}.{} MB.", set.packages.len(), bytes / 1_000_000, bytes / 100_000 % 10));
+            line(format_args!(
+                "\n# {} packages, {}.{} MB.",
+                set.packages.len(),
+                bytes / 1_000_000,
+                bytes / 100_000 % 10
+            ));
             line(format_args!("[sets.{name}]\nspec = {:?}\npackages = [", set.spec));
             for LockedPackage { name, architecture, version, archive, path, size, sha256 } in &set.packages {
                 line(format_args!(
@@ -189,8 +201,11 @@ mod tests {
             size: 1_250_000,
             sha256: Digest::of("x"),
         };
-        let release =
-            LockedRelease { archive: "debian".into(), suite: "trixie".into(), date: "Sat, 12 Sep 2026 07:55:41 UTC".into() };
+        let release = LockedRelease {
+            archive: "debian".into(),
+            suite: "trixie".into(),
+            date: "Sat, 12 Sep 2026 07:55:41 UTC".into(),
+        };
         let set = LockedSet { spec: "0123456789abcdef".into(), packages: vec![package] };
         Lock::new(vec![release.clone(), release], BTreeMap::from([("root".into(), set)]))
     }
@@ -216,5 +231,14 @@ mod tests {
         check("size = 1250000", "size = -1", "invalid value");
         check("sha256 = \"", "sha256 = \"0", "not a SHA-256 value");
         check("", "[", "not a valid lock");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_lock_is_too_odd(noise: String, at in 0_usize..600) {
+            let mut text = lock().render();
+            text.insert_str(text.floor_char_boundary(at), &noise);
+            drop(Lock::parse(&text));
+        }
     }
 }

@@ -1,1 +1,233 @@
 //! The whole way from board, base and lab to a card.
+//!
+//! ```text
+//! lock ─ fetch ─ unpack ─ root ─ squashfs ─┐
+//! sources ─ services ─────┘                ├─ card
+//! board, lab ─ boot partition ─────────────┘
+//! ```
+//! A [`Workshop`] holds what every verb of the builder needs; [`Workshop::image`] makes a card. What each step
+//! does lives in the crates that do it: this one only calls them in order, keeps what need not be made again,
+//! and says how long each took.
+
+mod clock;
+mod root;
+mod services;
+mod workshop;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+pub use clock::Step;
+use clock::Steps;
+use pilotlight_board::Board;
+use pilotlight_disk::{Params, Slot, layout};
+use pilotlight_image::{
+    Blob, Content, Digest,
+    card::{self, CardParts, Identity, Summary},
+    ext4, fat,
+};
+use pilotlight_lab::paths;
+use pilotlight_tree::{Kind, Meta, Node, Tree, TreePath};
+pub use workshop::{Settings, Toolset, Workshop, relock};
+
+/// What card to make.
+#[derive(Debug, Clone)]
+pub struct ImageRequest {
+    /// The board: a file of `boards/` without its ending.
+    pub board: String,
+    /// The lab to put on the card; none is the default one.
+    pub lab: Option<PathBuf>,
+    /// Where to write the image; none is `target/images/pilotlight-BOARD.img`.
+    pub out: Option<PathBuf>,
+    /// Whether to work out the SHA-256 of the whole file, holes included, too.
+    pub sha256: bool,
+}
+
+impl ImageRequest {
+    /// The card of a board with the default lab at the usual place.
+    pub fn board(name: &str) -> Self {
+        Self { board: name.to_owned(), lab: None, out: None, sha256: false }
+    }
+}
+
+/// A card that was made.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The image.
+    pub image: PathBuf,
+    /// What was written.
+    pub summary: Summary,
+    /// Bytes of firmware, kernel, initrd and device trees.
+    pub boot_bytes: u64,
+    /// Bytes of the root, what it hands to other machines included.
+    pub root_bytes: u64,
+    /// Bytes of what is handed to other machines, as files.
+    pub payload_bytes: u64,
+    /// `uname -r` of the kernel.
+    pub kernel_release: String,
+    /// How long each step took, in their order.
+    pub steps: Vec<Step>,
+}
+
+/// A lab that cannot go onto a card: all its mistakes, ready to be shown.
+#[derive(Debug, thiserror::Error)]
+#[error("the lab {name} has {} to put right", count(problems))]
+pub struct BadLab {
+    /// The file.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// What is wrong with it.
+    pub problems: pilotlight_lab::Problems,
+}
+
+fn count(problems: &pilotlight_lab::Problems) -> String {
+    match problems.count() {
+        1 => "one mistake".to_owned(),
+        count => format!("{count} mistakes"),
+    }
+}
+
+impl Workshop {
+    /// The names of all boards, sorted.
+    ///
+    /// # Errors
+    /// The folder `boards` cannot be read.
+    pub fn boards(&self) -> anyhow::Result<Vec<String>> {
+        let folder = self.workspace.join("boards");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+            let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
+            if path.extension().is_some_and(|ending| ending == "toml") {
+                names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The board `name`, and the text of its file.
+    ///
+    /// # Errors
+    /// There is no such board, or its file is wrong.
+    pub fn board(&self, name: &str) -> anyhow::Result<(Board, String)> {
+        let known = self.boards()?;
+        if !known.iter().any(|other| other == name) {
+            return Err(Board::unknown(name, &known).into());
+        }
+        let path = self.workspace.join("boards").join(format!("{name}.toml"));
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok((Board::parse(name, &text)?, text))
+    }
+
+    /// Where the image of a board lies unless told otherwise.
+    pub fn image_path(&self, board: &str) -> PathBuf {
+        self.target().join("images").join(format!("pilotlight-{board}.img"))
+    }
+
+    /// The lab that every image brings along.
+    pub fn default_lab(&self) -> PathBuf {
+        self.workspace.join("image-overlay").join(paths::DEFAULT_LAB.trim_start_matches('/'))
+    }
+
+    /// Forgets every root that was made, so that the next image makes one anew.
+    ///
+    /// # Errors
+    /// The folder cannot be removed.
+    pub fn forget_roots(&self) -> anyhow::Result<()> {
+        root::forget(&self.target())
+    }
+
+    /// Forgets what was unpacked from packages; what was fetched stays.
+    ///
+    /// # Errors
+    /// The folder cannot be removed.
+    pub fn forget_unpacked(&self) -> anyhow::Result<()> {
+        Ok(self.archives.cache().forget_unpacked()?)
+    }
+
+    /// Makes a card.
+    ///
+    /// # Errors
+    /// Anything that stands in the way, named once. Nothing half-written is ever left at the image's path.
+    pub fn image(&self, request: &ImageRequest) -> anyhow::Result<Report> {
+        let (board, board_text) = self.board(&request.board)?;
+        let lab = self.lab(request.lab.as_deref())?;
+        let out = request.out.clone().unwrap_or_else(|| self.image_path(&request.board));
+        if let Some(parent) = out.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        }
+        let mut steps = Steps::default();
+        let finished = root::finish(self, &board_text, &board, &mut steps)?;
+        let start = Instant::now();
+        let parts = parts(&board, &finished, lab)?;
+        let summary = card::write(&out, &parts, request.sha256)?;
+        steps.note("card", start.elapsed(), "");
+        Ok(Report {
+            image: out,
+            summary,
+            boot_bytes: finished.facts.boot_bytes,
+            root_bytes: finished.facts.squashfs_bytes,
+            payload_bytes: finished.facts.payload_bytes,
+            kernel_release: finished.facts.kernel_release,
+            steps: steps.into_inner(),
+        })
+    }
+
+    /// The lab's text, checked: only a lab that the Pi will take goes onto a card.
+    fn lab(&self, path: Option<&Path>) -> anyhow::Result<Bytes> {
+        let default = self.default_lab();
+        let path = path.unwrap_or(&default);
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read the lab {}", path.display()))?;
+        match pilotlight_lab::parse(&text) {
+            Ok(_) => Ok(text.into()),
+            Err(problems) => bail!(BadLab { name: path.display().to_string(), text, problems }),
+        }
+    }
+}
+
+/// Everything in its place, nothing written yet.
+fn parts(board: &Board, finished: &root::Finished, lab: Bytes) -> anyhow::Result<CardParts> {
+    let facts = &finished.facts;
+    let epoch = facts.epoch;
+    let digest = |hex: &str| Digest::from_hex(hex).context("the facts of the root are damaged: remove target/roots");
+    let root_digest = digest(&facts.squashfs_sha256)?;
+    let identity = Identity::of(&[root_digest, digest(&facts.boot_sha256)?]);
+    let slot = Slot::A;
+    let params = Params { disk: identity.signature, slot };
+
+    let mut boot = Tree::new(Meta::root(0o755, epoch));
+    let command_line = board.command_line(&params.disk_hex(), slot.name());
+    let own = [("cmdline.txt".to_owned(), command_line.into()), (paths::LAB_ON_CARD.to_owned(), lab)];
+    for (name, content) in finished.boot_files()?.into_iter().chain(own) {
+        let node = Node { meta: Meta::root(0o644, epoch), kind: Kind::File(content) };
+        boot.insert(TreePath::parse(&name)?, node);
+    }
+    let place = slot.boot();
+    let boot = fat::write(&boot, &fat::Options {
+        len: place.len,
+        start: place.start,
+        label: layout::BOOT_LABEL.to_owned(),
+        volume_id: identity.volume_id,
+        time: epoch,
+    })?;
+
+    let data = ext4::write(&Tree::new(Meta::root(0o755, epoch)), &ext4::Options {
+        len: layout::DATA_IMAGE.len,
+        label: layout::DATA_LABEL.to_owned(),
+        uuid: identity.data_uuid,
+        time: epoch,
+    })?;
+    let root = Content::File(Blob { path: finished.squashfs(), len: facts.squashfs_bytes, sha256: root_digest });
+    Ok(CardParts { signature: identity.signature, slot, boot, root, data })
+}
+
+/// Bytes as lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

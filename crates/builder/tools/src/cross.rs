@@ -65,7 +65,7 @@ impl<'a> Cross<'a> {
         fs::create_dir_all(cross.wrappers())
             .map_err(|source| ToolError::Write { path: cross.wrappers(), source })?;
         cross.wrapper("rustc", &cross.rustc())?;
-        cross.wrapper("cc-target", &cross.cc("arm-linux-gnueabihf-gcc-12", &[]))?;
+        cross.wrapper("cc-target", &cross.cc("arm-linux-gnueabihf-gcc-14", &[]))?;
         let loader = toolbox.root().join("usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
         let libraries = toolbox.root().join("usr/lib/x86_64-linux-gnu");
         // Build scripts are linked against the toolbox's C library, so they must run with it.
@@ -73,7 +73,7 @@ impl<'a> Cross<'a> {
             format!("-Wl,--dynamic-linker={}", loader.display()),
             format!("-Wl,-rpath,{}", libraries.display()),
         ];
-        cross.wrapper("cc-host", &cross.cc("gcc-12", &run_inside))?;
+        cross.wrapper("cc-host", &cross.cc("gcc-14", &run_inside))?;
         Ok(cross)
     }
 
@@ -93,7 +93,8 @@ impl<'a> Cross<'a> {
             command.env("CARGO_HTTP_CAINFO", bundle);
         }
         command
-            .env("PATH", "/usr/bin:/bin")
+            // gcc falls back to PATH for the linker: nothing of the machine's may be there.
+            .env("PATH", self.toolbox.folder().join("bin"))
             .env("HOME", request.cargo_home)
             .env("CARGO_HOME", request.cargo_home)
             .env("RUSTC", self.wrappers().join("rustc"))

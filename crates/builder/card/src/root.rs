@@ -1,0 +1,305 @@
+//! The root and what boots it: made when something it depends on changed, else taken from the last time.
+//!
+//! Nothing here depends on the lab: it lies on the boot partition alone, so changing it never makes a root anew.
+
+use std::{
+    fs,
+    io::BufWriter,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use flate2::{Compression as Level, GzBuilder};
+use pilotlight_board::{Board, Compression};
+use pilotlight_image::squashfs;
+use pilotlight_rootfs::{Inputs, Root, Spec, overlay};
+use pilotlight_tree::{Bytes, Package, TreePath};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::{Workshop, clock::Steps, hex, services};
+
+/// Changes when what is kept of a root does.
+const LAYOUT: &str = "root 1";
+/// How many roots of earlier builds are kept.
+const KEPT: usize = 3;
+/// Where the boot ROM's files lie in the firmware package.
+const FIRMWARE: &str = "usr/lib/raspi-firmware";
+/// Where the Pi keeps what it hands to other machines.
+const PAYLOAD: [&str; 2] = [pilotlight_lab::paths::TFTP_ROOT, pilotlight_lab::paths::HTTP_ROOT];
+
+/// A finished root on the desk's disk, and the files of the boot partition that come with it.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) folder: PathBuf,
+    pub(crate) facts: Facts,
+}
+
+/// What is worth knowing of a root without reading it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    /// SHA-256 of the squashfs, in hex.
+    pub(crate) squashfs_sha256: String,
+    /// SHA-256 of the boot partition's files, in hex.
+    pub(crate) boot_sha256: String,
+    /// Bytes of the squashfs.
+    pub(crate) squashfs_bytes: u64,
+    /// Bytes of the boot partition's files.
+    pub(crate) boot_bytes: u64,
+    /// Bytes of the files for other machines, before compression.
+    pub(crate) payload_bytes: u64,
+    /// `uname -r`.
+    pub(crate) kernel_release: String,
+    /// Seconds since 1970 that everything made here carries.
+    pub(crate) epoch: u32,
+}
+
+impl Finished {
+    pub(crate) fn squashfs(&self) -> PathBuf {
+        self.folder.join("root.squashfs")
+    }
+
+    /// Names and contents of the boot partition's files, sorted; without the command line and the lab.
+    pub(crate) fn boot_files(&self) -> anyhow::Result<Vec<(String, Bytes)>> {
+        let folder = self.folder.join("boot");
+        let mut files = Vec::new();
+        services::list(&folder, &mut files)?;
+        files.sort();
+        let read = |path: &PathBuf| {
+            let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), content.into()))
+        };
+        files.iter().map(read).collect()
+    }
+}
+
+/// The root of `board`, made now unless it is there already.
+pub(crate) fn finish(workshop: &Workshop, board_text: &str, board: &Board, steps: &mut Steps) -> anyhow::Result<Finished> {
+    let services = steps.run("services", || services::build(workshop))?;
+    let base = workshop.workspace.join("bases").join(&board.base);
+    let spec_path = base.join("root.toml");
+    let spec_text =
+        fs::read_to_string(&spec_path).with_context(|| format!("cannot read {}", spec_path.display()))?;
+    let epoch = epoch(workshop)?;
+    let overlay = overlay::read(&workshop.workspace.join("image-overlay"), epoch)?;
+
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for text in [LAYOUT, board_text, &spec_text, &workshop.lock_text] {
+        add(text.as_bytes());
+    }
+    add(&builder_identity()?);
+    for (path, node) in overlay.nodes() {
+        add(path.as_bytes());
+        add(format!("{:?}", node.meta).as_bytes());
+        match &node.kind {
+            pilotlight_tree::Kind::File(content) => add(content),
+            other => add(format!("{other:?}").as_bytes()),
+        }
+    }
+    add(&services.init);
+    for (path, content) in &services.programs {
+        add(path.as_bytes());
+        add(content);
+    }
+    let parent = roots(&workshop.target());
+    let folder = parent.join(hex(&hash.finalize()[..8]));
+    let facts = folder.join("facts.json");
+    if let Ok(text) = fs::read_to_string(&facts) {
+        let facts = serde_json::from_str(&text).with_context(|| format!("cannot understand {}", facts.display()))?;
+        steps.note("root", Duration::ZERO, "unchanged");
+        return Ok(Finished { folder, facts });
+    }
+    let parts = Parts { workshop, board, spec_text: &spec_text, overlay: &overlay, services: &services, epoch };
+    let facts = parts.make(&parent, &folder, steps)?;
+    prune(&parent, &folder);
+    Ok(Finished { folder, facts })
+}
+
+struct Parts<'a> {
+    workshop: &'a Workshop,
+    board: &'a Board,
+    spec_text: &'a str,
+    overlay: &'a overlay::Overlay,
+    services: &'a services::Services,
+    epoch: u32,
+}
+
+impl Parts<'_> {
+    fn make(&self, parent: &Path, folder: &Path, steps: &mut Steps) -> anyhow::Result<Facts> {
+        let Workshop { archives, lock, .. } = self.workshop;
+        steps.run("fetch", || self.workshop.fetch(&["root", "payload", "firmware"]))?;
+        let (packages, payload, firmware) = steps.run("unpack", || {
+            let packages = archives.packages(lock, "root")?;
+            anyhow::Ok((packages, archives.packages(lock, "payload")?, archives.packages(lock, "firmware")?))
+        })?;
+        let root = steps.run("root", || self.assemble(&packages, &payload))?;
+
+        fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        let work = tempfile::tempdir_in(parent).with_context(|| format!("cannot write in {}", parent.display()))?;
+        let boot = steps.run("kernel and initrd", || self.boot_files(&root, &firmware))?;
+        let squashfs = work.path().join("root.squashfs");
+        steps.run("squashfs", || write_squashfs(&root, &squashfs, self.epoch))?;
+
+        let facts = steps.run("digests", || {
+            let mut boot_hash = Sha256::new();
+            fs::create_dir(work.path().join("boot")).context("cannot make the folder of the boot files")?;
+            for (name, content) in &boot {
+                let path = work.path().join("boot").join(name);
+                fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+                boot_hash.update(name);
+                boot_hash.update([0]);
+                boot_hash.update((content.len() as u64).to_le_bytes());
+                boot_hash.update(content);
+            }
+            let (squashfs_sha256, squashfs_bytes) = pilotlight_image::Digest::of_file(&squashfs)?;
+            anyhow::Ok(Facts {
+                squashfs_sha256: squashfs_sha256.to_string(),
+                boot_sha256: hex(&boot_hash.finalize()),
+                squashfs_bytes,
+                boot_bytes: boot.iter().map(|(_, content)| content.len() as u64).sum(),
+                payload_bytes: payload_bytes(&root),
+                kernel_release: root.kernel_release.clone(),
+                epoch: self.epoch,
+            })
+        })?;
+        let path = work.path().join("facts.json");
+        fs::write(&path, serde_json::to_vec_pretty(&facts)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let work = work.keep();
+        fs::rename(&work, folder).with_context(|| format!("cannot name {}", folder.display()))?;
+        Ok(facts)
+    }
+
+    fn assemble(&self, packages: &[Package], payload: &[Package]) -> anyhow::Result<Root> {
+        let spec = Spec::parse(self.spec_text)?;
+        let mut services = Vec::new();
+        for (path, content) in &self.services.programs {
+            services.push((TreePath::parse(path)?, content.clone(), 0o755));
+        }
+        Ok(pilotlight_rootfs::build(&Inputs {
+            packages,
+            payload,
+            spec: &spec,
+            keep_modules: &self.board.modules.keep,
+            initrd_modules: &self.board.modules.initrd,
+            overlay: self.overlay,
+            services: &services,
+            version: env!("CARGO_PKG_VERSION"),
+            epoch: self.epoch,
+        })?)
+    }
+
+    /// What lies at the top of the boot partition.
+    fn boot_files(&self, root: &Root, firmware: &[Package]) -> anyhow::Result<Vec<(String, Bytes)>> {
+        let board = self.board;
+        let mut files = vec![("config.txt".to_owned(), Bytes::from(board.boot.config.trim_start().to_owned()))];
+        for name in &board.firmware.files {
+            let path = TreePath::parse(format!("{FIRMWARE}/{name}"))?;
+            files.push((name.clone(), firmware_file(firmware, &board.firmware.package, &path)?));
+        }
+        for path in &board.kernel.device_trees {
+            let Some(content) = root.device_trees.get(path) else {
+                bail!("the kernel {} has no device tree {path}", root.kernel_release);
+            };
+            let name = path.rsplit('/').next().unwrap_or(path);
+            files.push((name.to_owned(), content.clone()));
+        }
+        let (kernel, initrd) = rayon::join(
+            || packed(&root.kernel, board.kernel.compression),
+            || pilotlight_rootfs::initrd::build(&root.modules, &board.modules.initrd, &self.services.init, self.epoch),
+        );
+        files.push(("vmlinuz".to_owned(), kernel?));
+        files.push(("initrd.img".to_owned(), initrd?.into()));
+        files.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(files)
+    }
+}
+
+fn firmware_file(packages: &[Package], package: &str, path: &TreePath) -> anyhow::Result<Bytes> {
+    let found = packages.iter().find(|other| other.name == package);
+    let node = found.and_then(|package| package.data.iter().find(|(other, _)| other == path));
+    match node.map(|(_, node)| &node.kind) {
+        Some(pilotlight_tree::Kind::File(content)) => Ok(content.clone()),
+        _ => bail!("the package {package} of the set \"firmware\" has no file {path}"),
+    }
+}
+
+fn packed(kernel: &Bytes, compression: Compression) -> anyhow::Result<Bytes> {
+    match compression {
+        Compression::None => Ok(kernel.clone()),
+        Compression::Gzip => {
+            // No name and no time in the header: the same kernel gives the same bytes.
+            let mut gzip = GzBuilder::new().write(Vec::with_capacity(kernel.len() / 2), Level::new(6));
+            std::io::Write::write_all(&mut gzip, kernel)?;
+            Ok(gzip.finish()?.into())
+        }
+    }
+}
+
+fn write_squashfs(root: &Root, path: &Path, epoch: u32) -> anyhow::Result<()> {
+    let file = fs::File::create_new(path).with_context(|| format!("cannot make {}", path.display()))?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    squashfs::write(&root.tree, &squashfs::Options::new(epoch), &mut out)
+        .with_context(|| format!("cannot write the root file system {}", path.display()))?;
+    Ok(())
+}
+
+/// Bytes of the files for other machines.
+fn payload_bytes(root: &Root) -> u64 {
+    let folders: Vec<TreePath> = PAYLOAD.iter().filter_map(|path| TreePath::parse(path).ok()).collect();
+    let inside = |path: &TreePath| folders.iter().any(|folder| path.is_at_or_beneath(folder));
+    let files = root.tree.iter().filter(|(path, _)| inside(path));
+    files
+        .map(|(_, node)| match &node.kind {
+            pilotlight_tree::Kind::File(content) => content.len() as u64,
+            _ => 0,
+        })
+        .sum()
+}
+
+/// The time that everything made here carries: when the newest of the locked archives was published.
+fn epoch(workshop: &Workshop) -> anyhow::Result<u32> {
+    let newest = workshop.lock.published().context("pilotlight.lock names no release with a date: run `cargo xtask lock`")?;
+    u32::try_from(newest).context("pilotlight.lock has a release from before 1970 or after 2106")
+}
+
+/// What tells this builder from one with other code. A root made by other code is never taken for ours.
+fn builder_identity() -> anyhow::Result<Vec<u8>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let program = std::env::current_exe().context("cannot find this very program")?;
+    let meta = fs::metadata(&program).with_context(|| format!("cannot look at {}", program.display()))?;
+    Ok(format!("{} {} {}", meta.len(), meta.mtime(), meta.mtime_nsec()).into_bytes())
+}
+
+fn roots(target: &Path) -> PathBuf {
+    target.join("roots")
+}
+
+/// Removes every root.
+pub(crate) fn forget(target: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(roots(target)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", roots(target).display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the oldest roots.
+fn prune(parent: &Path, newest: &Path) {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let mut old: Vec<_> = entries
+        .filter(|entry| entry.path() != newest)
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    old.sort();
+    let count = old.len().saturating_sub(KEPT - 1);
+    for (_, path) in old.into_iter().take(count) {
+        let _ = fs::remove_dir_all(path);
+    }
+}

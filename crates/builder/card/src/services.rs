@@ -1,0 +1,137 @@
+//! The Pi's own programs: built with the locked toolchain, and built again only when their sources changed.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use pilotlight_tools::{Cross, CrossRequest, Toolbox};
+use sha2::{Digest as _, Sha256};
+
+use crate::{Toolset, Workshop};
+
+/// A program of ours.
+struct Program {
+    /// Its package in the workspace.
+    package: &'static str,
+    /// Its name.
+    name: &'static str,
+    /// The folder that it lies in; none is for the initrd.
+    folder: Option<&'static str>,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program { package: "pilotlight-dhcp", name: "pilotlight-dhcpd", folder: Some("usr/lib/pilotlight") },
+    Program { package: "pilotlight-tftp", name: "pilotlight-tftpd", folder: Some("usr/lib/pilotlight") },
+    Program { package: "pilotlight-http", name: "pilotlight-httpd", folder: Some("usr/lib/pilotlight") },
+    Program { package: "pilotlight-lab-state", name: "pilotlight-lab-stated", folder: Some("usr/lib/pilotlight") },
+    Program { package: "pilotlight-ctl", name: "pilotctl", folder: Some("usr/bin") },
+    Program { package: "pilotlight-init", name: "pilotlight-init", folder: None },
+];
+
+/// What a program is made of, relative to the workspace.
+const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "crates/lab", "crates/disk", "crates/services"];
+
+/// The finished programs.
+pub(crate) struct Services {
+    /// Path in the root and content.
+    pub(crate) programs: Vec<(String, Bytes)>,
+    /// The initrd's `/init`.
+    pub(crate) init: Bytes,
+}
+
+/// Builds what is not built yet.
+pub(crate) fn build(workshop: &Workshop) -> anyhow::Result<Services> {
+    let toolbox = workshop.toolbox(Toolset::Toolchain)?;
+    let key = key(workshop, &toolbox)?;
+    let folder = workshop.target().join("services").join("done").join(&key);
+    if !folder.is_dir() {
+        compile(workshop, &toolbox, &folder)?;
+    }
+    let mut files: BTreeMap<&str, Bytes> = BTreeMap::new();
+    for program in PROGRAMS {
+        let path = folder.join(program.name);
+        let content = fs::read(&path).with_context(|| format!("cannot read the program {}", path.display()))?;
+        files.insert(program.name, content.into());
+    }
+    let init = files.get("pilotlight-init").cloned().unwrap_or_default();
+    let installed = PROGRAMS.iter().filter_map(|program| {
+        Some((format!("{}/{}", program.folder?, program.name), files.get(program.name)?.clone()))
+    });
+    Ok(Services { programs: installed.collect(), init })
+}
+
+/// Compiles all programs and puts them into `folder`, which appears only when it is whole.
+fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path) -> anyhow::Result<()> {
+    let target = workshop.target().join("services");
+    let cargo_home = workshop.archives.cache().root().join("cargo");
+    let parent = folder.parent().unwrap_or(&target);
+    fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+    // Only the newest is kept: an older one is built again in seconds.
+    let work = tempfile::tempdir_in(parent).with_context(|| format!("cannot write in {}", parent.display()))?;
+    for in_initrd in [false, true] {
+        let programs: Vec<&Program> =
+            PROGRAMS.iter().filter(|program| program.folder.is_none() == in_initrd).collect();
+        let packages: Vec<&str> = programs.iter().map(|program| program.package).collect();
+        let request = CrossRequest {
+            workspace: &workshop.workspace,
+            target: &target,
+            cargo_home: &cargo_home,
+            packages: &packages,
+            static_libc: in_initrd,
+        };
+        let cross = Cross::prepare(toolbox, request)?;
+        let mut command = cross.command();
+        let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+        if !status.success() {
+            bail!("the services do not compile: {status}\nthe command was {command:?}");
+        }
+        for program in programs {
+            let from = cross.programs().join(program.name);
+            fs::copy(&from, work.path().join(program.name))
+                .with_context(|| format!("cargo made no {}", from.display()))?;
+        }
+    }
+    for old in fs::read_dir(parent).into_iter().flatten().flatten() {
+        if old.path() != work.path() {
+            let _ = fs::remove_dir_all(old.path());
+        }
+    }
+    let work = work.keep();
+    fs::rename(&work, folder).with_context(|| format!("cannot name {}", folder.display()))
+}
+
+/// What the programs depend on, as one digest: every source file's path and content, and the toolchain.
+fn key(workshop: &Workshop, toolbox: &Toolbox) -> anyhow::Result<String> {
+    let mut files = Vec::new();
+    for source in SOURCES {
+        list(&workshop.workspace.join(source), &mut files)?;
+    }
+    files.sort();
+    let mut hash = Sha256::new();
+    hash.update(toolbox.folder().file_name().unwrap_or_default().as_encoded_bytes());
+    for path in files {
+        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = path.strip_prefix(&workshop.workspace).unwrap_or(&path);
+        hash.update(name.as_os_str().as_encoded_bytes());
+        hash.update([0]);
+        hash.update((content.len() as u64).to_le_bytes());
+        hash.update(content);
+    }
+    Ok(crate::hex(&hash.finalize()[..8]))
+}
+
+/// Adds `path`, or every file beneath it, to `files`.
+pub(crate) fn list(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))? {
+        list(&entry.with_context(|| format!("cannot list {}", path.display()))?.path(), files)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! The workshop: where archives, lock, caches and tools are, opened once for everything a verb does.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use pilotlight_archive::{Archives, Cache, Lock, Mirrors, read_apt, resolve_mirrors};
+use pilotlight_tools::{BoxError, Toolbox};
+
+/// The base whose archives give the tools, whatever base a board has.
+const TOOLS_BASE: &str = "debian";
+
+/// What a person can say about where things come from and where they are kept.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Mirrors to use instead of those the machine knows: addresses, or `ARCHIVE=ADDRESS`.
+    pub mirrors: Vec<String>,
+    /// The cache folder; none is `pilotlight` in the user's cache folder.
+    pub cache: Option<PathBuf>,
+}
+
+/// The sets of packages that become programs on the desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Toolset {
+    /// What compiles the services.
+    Toolchain,
+    /// QEMU and its firmware.
+    Emulator,
+    /// Other people's clients, for the tests.
+    Clients,
+    /// What judges a finished image, for the tests.
+    Checkers,
+}
+
+impl Toolset {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Toolchain, Self::Emulator, Self::Clients, Self::Checkers];
+
+    /// The name of its set in `archives.toml`.
+    pub fn set(self) -> &'static str {
+        match self {
+            Self::Toolchain => "toolchain",
+            Self::Emulator => "emulator",
+            Self::Clients => "clients",
+            Self::Checkers => "checkers",
+        }
+    }
+}
+
+/// A workspace with its lock, and the caches that go with it.
+#[derive(Debug)]
+pub struct Workshop {
+    pub(crate) workspace: PathBuf,
+    pub(crate) archives: Archives,
+    pub(crate) lock: Lock,
+    pub(crate) lock_text: String,
+    mirrors: Mirrors,
+}
+
+impl Workshop {
+    /// Opens the workspace in the folder `workspace`.
+    ///
+    /// # Errors
+    /// No cache folder, or a base or lock that is missing or wrong.
+    pub fn open(workspace: &Path, settings: &Settings) -> anyhow::Result<Self> {
+        let (archives, mirrors) = archives(workspace, settings)?;
+        let path = lock_path(workspace);
+        let lock_text = fs::read_to_string(&path)
+            .with_context(|| format!("cannot read the lock {}: restore it, or make one with `cargo xtask lock`", path.display()))?;
+        let lock = Lock::parse(&lock_text).with_context(|| format!("cannot use {}", path.display()))?;
+        Ok(Self { workspace: workspace.to_owned(), archives, lock, lock_text, mirrors })
+    }
+
+    /// The folder of everything that is made in the workspace and can be made again.
+    pub fn target(&self) -> PathBuf {
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.workspace.join("target"), PathBuf::from)
+    }
+
+    /// The mirrors of each archive, in the order in which they are tried.
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
+    }
+
+    /// The archives and their cache.
+    pub fn archives(&self) -> &Archives {
+        &self.archives
+    }
+
+    /// The lock.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Brings the packages of `sets` into the cache.
+    ///
+    /// # Errors
+    /// A package that no mirror gives.
+    pub fn fetch(&self, sets: &[&str]) -> anyhow::Result<()> {
+        Ok(self.archives.fetch(&self.lock, sets)?)
+    }
+
+    /// The tools of a set, fetched and unpacked unless they are here already.
+    ///
+    /// # Errors
+    /// A package that no mirror gives, or a full disk.
+    pub fn toolbox(&self, tools: Toolset) -> anyhow::Result<Toolbox> {
+        let set = tools.set();
+        let locked = self.archives.locked(&self.lock, set)?;
+        let identity: Vec<String> = locked.iter().map(|package| package.sha256.to_string()).collect();
+        let parent = self.archives.cache().root().join("tools");
+        let packages = || {
+            self.archives.fetch(&self.lock, &[set])?;
+            eprintln!("{:>12} the {set}", "Unpacking");
+            Ok(self.archives.unpack(locked, pilotlight_archive::Keep::No)?)
+        };
+        let packages = || packages().map_err(|error: pilotlight_archive::Error| BoxError::from(error));
+        Toolbox::open(&parent, set, &identity, packages)
+            .with_context(|| format!("cannot make the {set} ready"))
+    }
+}
+
+/// Asks the archives what they have now and writes the lock. Returns how the new lock differs from the old one,
+/// a line for each package.
+///
+/// # Errors
+/// No mirror that can be believed, a set that cannot be put together, or a lock that cannot be written.
+pub fn relock(workspace: &Path, settings: &Settings, now: i64) -> anyhow::Result<Vec<String>> {
+    let (archives, _) = archives(workspace, settings)?;
+    let path = lock_path(workspace);
+    let old = fs::read_to_string(&path).ok().and_then(|text| Lock::parse(&text).ok());
+    let new = archives.lock(now)?;
+    let changes = changes(old.as_ref(), &new);
+    let mut work = tempfile::NamedTempFile::new_in(workspace).context("cannot write beside the lock")?;
+    std::io::Write::write_all(&mut work, new.render().as_bytes()).context("cannot write the lock")?;
+    work.persist(&path).with_context(|| format!("cannot replace {}", path.display()))?;
+    Ok(changes)
+}
+
+fn changes(old: Option<&Lock>, new: &Lock) -> Vec<String> {
+    let listed = |lock: &Lock| -> std::collections::BTreeMap<(String, String, String), String> {
+        let sets = lock.sets.iter();
+        sets.flat_map(|(set, locked)| {
+            locked.packages.iter().map(move |package| {
+                ((set.clone(), package.name.clone(), package.architecture.clone()), package.version.clone())
+            })
+        })
+        .collect()
+    };
+    let old = old.map(listed).unwrap_or_default();
+    let new = listed(new);
+    let mut lines = Vec::new();
+    for (key @ (set, name, architecture), version) in &new {
+        match old.get(key) {
+            Some(before) if before == version => {}
+            Some(before) => lines.push(format!("{set}: {name}:{architecture} {before} -> {version}")),
+            None => lines.push(format!("{set}: {name}:{architecture} {version} is new")),
+        }
+    }
+    let gone = old.iter().filter(|(key, _)| !new.contains_key(*key));
+    lines.extend(gone.map(|((set, name, architecture), version)| format!("{set}: {name}:{architecture} {version} is gone")));
+    lines
+}
+
+fn archives(workspace: &Path, settings: &Settings) -> anyhow::Result<(Archives, Mirrors)> {
+    let base = workspace.join("bases").join(TOOLS_BASE);
+    let spec = Archives::spec(&base)?;
+    let mirrors = resolve_mirrors(&spec, &settings.mirrors, &read_apt(Path::new("/etc/apt")))?;
+    let cache = match &settings.cache {
+        Some(folder) => Cache::at(folder)?,
+        None => Cache::of_user()?,
+    };
+    Ok((Archives::open(&base, mirrors.clone(), cache)?, mirrors))
+}
+
+fn lock_path(workspace: &Path) -> PathBuf {
+    workspace.join("pilotlight.lock")
+}

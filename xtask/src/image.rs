@@ -1,0 +1,77 @@
+//! `cargo xtask image`: the card.
+
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Instant};
+
+use clap::Args;
+use pilotlight_card::{BadLab, ImageRequest, Report, Workshop};
+
+use crate::{Source, ui};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The board: a file of boards/ without its ending
+    #[arg(long, default_value = "rpi3")]
+    board: String,
+    /// The lab to put on the card [default: the one that every image brings along]
+    #[arg(long, value_name = "LAB.TOML")]
+    lab: Option<PathBuf>,
+    /// Where to write the image [default: target/images/pilotlight-BOARD.img]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let start = Instant::now();
+    let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
+    let request = ImageRequest {
+        board: arguments.board.clone(),
+        lab: arguments.lab.clone(),
+        out: arguments.out.clone(),
+        sha256: true,
+    };
+    match workshop.image(&request) {
+        Ok(report) => {
+            summary(&report, start);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            if let Some(bad) = error.downcast_ref::<BadLab>() {
+                eprint!("{}", bad.problems.render(&bad.name, &bad.text, ui::colour()));
+            }
+            Err(error)
+        }
+    }
+}
+
+fn summary(report: &Report, start: Instant) {
+    let summary = &report.summary;
+    let path = summary.path.strip_prefix(std::env::current_dir().unwrap_or_default()).unwrap_or(&summary.path);
+    let path = path.display();
+    println!("image      {path}");
+    println!(
+        "size       {} on a card, {} of them written (block map: {path}.bmap)",
+        ui::bytes(summary.len),
+        ui::bytes(summary.mapped_bytes)
+    );
+    let (boot, root, payload) = (report.boot_bytes, report.root_bytes, report.payload_bytes);
+    println!(
+        "           boot {}, root {}, of it for other machines {} (Linux {})",
+        ui::bytes(boot),
+        ui::bytes(root),
+        ui::bytes(payload),
+        report.kernel_release
+    );
+    if let Some(sha256) = summary.sha256 {
+        println!("sha256     {sha256}");
+    }
+    let steps = report.steps.iter().map(|step| match step.note {
+        "" => format!("{} {}", step.name, ui::seconds(step.time)),
+        note => format!("{} {note}", step.name),
+    });
+    let total = ui::seconds(start.elapsed());
+    println!("time       {total}: {}", steps.collect::<Vec<_>>().join(", "));
+    let hint = if std::io::stdout().is_terminal() { "   # sdX: your card reader, see lsblk" } else { "" };
+    println!("to a card  sudo dd if={path} of=/dev/sdX bs=4M conv=fsync status=progress{hint}");
+}

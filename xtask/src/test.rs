@@ -1,0 +1,142 @@
+//! `cargo xtask test`: every layer, or those named. A layer that fails does not hide the next one.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use pilotlight_card::{ImageRequest, Toolset, Workshop};
+use xshell::{Cmd, Shell, cmd};
+
+use crate::{Source, ui};
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The layers to run, in this order [default: all]
+    layers: Vec<Layer>,
+    /// A layer to leave out, loudly; may be given more than once
+    #[arg(long, value_name = "LAYER")]
+    skip: Vec<Layer>,
+    #[command(flatten)]
+    source: Source,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Layer {
+    /// Formatting, lints, documentation and each crate's own tests
+    Unit,
+    /// The services against real clients in network namespaces
+    Net,
+    /// The finished image against its packages, and bad input against the builder
+    Image,
+    /// The image booted in QEMU, and PCs that boot from it
+    Boot,
+}
+
+impl Layer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Net => "net",
+            Self::Image => "image",
+            Self::Boot => "boot",
+        }
+    }
+}
+
+/// The daemons that the `net` layer runs on this machine.
+const DAEMONS: &[&str] = &["pilotlight-dhcp", "pilotlight-tftp", "pilotlight-http", "pilotlight-lab-state"];
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let workspace = ui::workspace()?;
+    let shell = Shell::new()?;
+    shell.change_dir(&workspace);
+    let all = [Layer::Unit, Layer::Net, Layer::Image, Layer::Boot];
+    let wanted = if arguments.layers.is_empty() { all.to_vec() } else { arguments.layers.clone() };
+    let mut results = Vec::new();
+    for layer in wanted {
+        if arguments.skip.contains(&layer) {
+            results.push((layer, "SKIPPED by --skip".to_owned()));
+            continue;
+        }
+        eprintln!("\n== layer {} ==", layer.name());
+        let start = Instant::now();
+        let outcome = match layer {
+            Layer::Unit => unit(&shell),
+            Layer::Net | Layer::Image | Layer::Boot => system(&shell, &workspace, arguments, layer),
+        };
+        let time = ui::seconds(start.elapsed());
+        results.push((layer, match outcome {
+            Ok(()) => format!("passed in {time}"),
+            Err(error) => {
+                ui::tell(&error);
+                format!("FAILED after {time}")
+            }
+        }));
+    }
+    println!("\nlayers:");
+    for (layer, result) in &results {
+        println!("  {:<6} {result}", layer.name());
+    }
+    let failed = results.iter().any(|(_, result)| result.starts_with("FAILED"));
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+fn unit(shell: &Shell) -> anyhow::Result<()> {
+    let cargo = cargo();
+    step(cmd!(shell, "{cargo} fmt --all --check"))?;
+    step(cmd!(shell, "{cargo} clippy --locked --workspace --all-targets -- -D warnings"))?;
+    let docs = cmd!(shell, "{cargo} doc --locked --workspace --no-deps --document-private-items");
+    step(docs.env("RUSTDOCFLAGS", "-D warnings"))?;
+    step(cmd!(shell, "{cargo} test --locked --workspace --exclude pilotlight-tests"))
+}
+
+/// The layers that need the tools, and some of them the image.
+fn system(shell: &Shell, workspace: &Path, arguments: &Arguments, layer: Layer) -> anyhow::Result<()> {
+    let workshop = Workshop::open(workspace, &arguments.source.settings())?;
+    let mut needs = Vec::new();
+    if layer != Layer::Boot {
+        needs.push(("PILOTLIGHT_TOOLS_CLIENTS", workshop.toolbox(Toolset::Clients)?.folder().to_owned()));
+    }
+    if layer == Layer::Net {
+        needs.push(("PILOTLIGHT_DAEMONS", daemons(shell, workspace)?));
+    } else {
+        needs.push(("PILOTLIGHT_TOOLS_CHECKERS", workshop.toolbox(Toolset::Checkers)?.folder().to_owned()));
+        needs.push(("PILOTLIGHT_TOOLS_EMULATOR", workshop.toolbox(Toolset::Emulator)?.folder().to_owned()));
+        needs.push(("PILOTLIGHT_IMAGE", workshop.image(&ImageRequest::board("rpi3"))?.image));
+        needs.push(("PILOTLIGHT_XTASK", std::env::current_exe().context("cannot find this very program")?));
+    }
+    let targets: &[&str] = match layer {
+        Layer::Image => &["image", "faults"],
+        other => &[other.name()],
+    };
+    let cargo = cargo();
+    let targets = targets.iter().flat_map(|name| ["--test", *name]);
+    // One machine scene at a time: two cores emulate one machine, and namespaces share them too.
+    let tests = cmd!(shell, "{cargo} test --locked --package pilotlight-tests {targets...} -- --test-threads=1");
+    step(tests.envs(needs))
+}
+
+/// Builds the daemons for this machine and says where they are.
+fn daemons(shell: &Shell, workspace: &Path) -> anyhow::Result<PathBuf> {
+    let cargo = cargo();
+    let packages = DAEMONS.iter().flat_map(|name| ["--package", *name]);
+    step(cmd!(shell, "{cargo} build --locked {packages...}"))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let folder = target.join("debug");
+    if !folder.join("pilotlight-dhcpd").is_file() {
+        bail!("cargo built the daemons, but {} holds no pilotlight-dhcpd", folder.display());
+    }
+    Ok(folder)
+}
+
+fn cargo() -> PathBuf {
+    std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
+}
+
+fn step(command: Cmd<'_>) -> anyhow::Result<()> {
+    Ok(command.run()?)
+}
