@@ -383,3 +383,6 @@ impl Card {
         Window::new(&self.file, extent.start, extent.len)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -337,7 +337,7 @@ fn dos_time(time: u32) -> (u16, u16) {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u32::from(month <= 2);
     let date = (year - 1980) << 9 | month << 5 | day;
-    let clock = second / 3600 << 11 | second / 60 % 60 << 5 | second % 60 / 2;
+    let clock = (second / 3600) << 11 | (second / 60 % 60) << 5 | (second % 60 / 2);
     (date as u16, clock as u16)
 }
 
@@ -349,7 +349,7 @@ mod tests {
     fn dates() {
         let check = |time, (year, month, day): (u16, u16, u16), (hour, minute, second): (u16, u16, u16)| {
             let date = (year - 1980) << 9 | month << 5 | day;
-            assert_eq!(dos_time(time), (date, hour << 11 | minute << 5 | second / 2), "{time}");
+            assert_eq!(dos_time(time), (date, hour << 11 | minute << 5 | (second / 2)), "{time}");
         };
         check(0, (1980, 1, 1), (0, 0, 0));
         check(951_827_696, (2000, 2, 29), (12, 34, 56));

@@ -10,6 +10,10 @@
 mod content;
 mod metadata;
 mod namespace;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod walk;
 
 use std::io::{self, Seek, SeekFrom, Write};
 
