@@ -1,13 +1,12 @@
-//! Makes a root from .deb files in a folder, for trying things by hand:
-//! `cargo run -p pilotlight-rootfs --example try-root -- ROOT.toml DEBS PAYLOAD-DEBS OVERLAY OUT.tar`.
-//!
-//! Unpacks with nothing but what the crate has at hand; the real builder takes its packages from the archive.
+//! Makes the root of the locked packages, which have to be in the cache, and writes it as a tar archive with its
+//! initrd beside it, to look at by hand: `cargo run -p pilotlight-rootfs --example try-root -- OUT.tar`.
+//! KEEP and INITRD (words) stand in for the board's modules; ALIASES are looked up in them.
 
-use std::{collections::BTreeMap, fs, io::Read, path::Path, time::Instant};
+use std::{fs, path::Path, time::Instant};
 
+use pilotlight_archive::{Archives, Cache, Lock, Mirrors};
 use pilotlight_rootfs::{Inputs, Spec, build, initrd, overlay};
-use pilotlight_tree::{Bytes, Kind, Meta, Node, Package, Tree, TreePath};
-use rayon::prelude::*;
+use pilotlight_tree::{Bytes, Kind, Tree};
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
@@ -24,17 +23,18 @@ fn main() -> std::process::ExitCode {
 
 fn run() -> Result<(), Fault> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [spec, packages, payload, folder, out] = &arguments[..] else {
-        return Err("ROOT.toml DEBS PAYLOAD-DEBS OVERLAY OUT.tar".into());
-    };
+    let [out] = &arguments[..] else { return Err("OUT.tar".into()) };
     let list = |variable: &str| {
         let value = std::env::var(variable).unwrap_or_default();
         value.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    let spec = Spec::parse(&fs::read_to_string(spec)?)?;
-    let (packages, payload) = (load(Path::new(packages))?, load(Path::new(payload))?);
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let spec = Spec::parse(&fs::read_to_string(top.join("bases/debian/root.toml"))?)?;
+    let archives = Archives::open(&top.join("bases/debian"), Mirrors::default(), Cache::of_user()?)?;
+    let lock = Lock::parse(&fs::read_to_string(top.join("pilotlight.lock"))?)?;
+    let (packages, payload) = (archives.packages(&lock, "root")?, archives.packages(&lock, "payload")?);
     let start = Instant::now();
-    let overlay = overlay::read(Path::new(folder), 1_780_000_000)?;
+    let overlay = overlay::read(&top.join("image-overlay"), 1_780_000_000)?;
     let (keep, names) = (list("KEEP"), list("INITRD"));
     let root = build(&Inputs {
         packages: &packages,
@@ -63,78 +63,6 @@ fn run() -> Result<(), Fault> {
     }
     fs::write(format!("{out}.initrd"), packed)?;
     write_tar(&root.tree, Path::new(out))
-}
-
-fn load(folder: &Path) -> Result<Vec<Package>, Fault> {
-    let mut files: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
-    files.sort_by_key(fs::DirEntry::path);
-    files.par_iter().map(|file| unpack(&fs::read(file.path())?)).collect()
-}
-
-fn unpack(deb: &[u8]) -> Result<Package, Fault> {
-    let mut archive = ar::Archive::new(deb);
-    let (mut control, mut data) = (BTreeMap::new(), Vec::new());
-    while let Some(entry) = archive.next_entry() {
-        let mut entry = entry?;
-        let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
-        let mut packed = Vec::new();
-        entry.read_to_end(&mut packed)?;
-        let mut plain = Vec::new();
-        match name.rsplit('.').next() {
-            Some("xz") => _ = liblzma::bufread::XzDecoder::new(packed.as_slice()).read_to_end(&mut plain)?,
-            Some("zst") => plain = zstd::decode_all(packed.as_slice())?,
-            _ => plain = packed,
-        }
-        if name.starts_with("control.tar") {
-            for (path, node) in members(&plain)? {
-                if let Kind::File(content) = node.kind {
-                    control.insert(String::from_utf8_lossy(path.as_bytes()).into_owned(), content);
-                }
-            }
-        } else if name.starts_with("data.tar") {
-            data = members(&plain)?;
-        }
-    }
-    let text = String::from_utf8_lossy(&control["control"]).into_owned();
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        line.unwrap_or_default().to_owned()
-    };
-    Ok(Package {
-        name: field("Package"),
-        version: field("Version"),
-        architecture: field("Architecture"),
-        control,
-        data,
-    })
-}
-
-fn members(plain: &[u8]) -> Result<Vec<(TreePath, Node)>, Fault> {
-    let mut nodes = Vec::new();
-    for entry in tar::Archive::new(plain).entries()? {
-        let mut entry = entry?;
-        let path = TreePath::parse(entry.path_bytes())?;
-        let header = entry.header();
-        let meta = Meta {
-            mode: (header.mode()? & 0o7777) as u16,
-            uid: header.uid()? as u32,
-            gid: header.gid()? as u32,
-            mtime: header.mtime()? as u32,
-        };
-        let link = entry.link_name_bytes().unwrap_or_default().into_owned();
-        let kind = match entry.header().entry_type() {
-            tar::EntryType::Directory => Kind::Directory,
-            tar::EntryType::Symlink => Kind::Symlink(link),
-            tar::EntryType::Link => Kind::HardLink(TreePath::parse(link)?),
-            _ => {
-                let mut content = Vec::new();
-                entry.read_to_end(&mut content)?;
-                Kind::File(content.into())
-            }
-        };
-        nodes.push((path, Node { meta, kind }));
-    }
-    Ok(nodes)
 }
 
 fn write_tar(tree: &Tree, out: &Path) -> Result<(), Fault> {

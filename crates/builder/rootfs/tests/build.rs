@@ -1,0 +1,348 @@
+//! Whole roots out of small packages made here: what a root is made of, and what stops a build.
+
+use std::{collections::BTreeMap, error::Error as _};
+
+use pilotlight_rootfs::{Error, Inputs, Overlay, Root, Spec, build, initrd};
+use pilotlight_tree::{Bytes, Kind, Meta, Node, Package, TreePath};
+
+const EPOCH: u32 = 1_700_000_000;
+const SPEC: &str = include_str!("../../../../bases/debian/root.toml");
+
+fn path(raw: &str) -> TreePath {
+    TreePath::parse(raw).unwrap()
+}
+
+fn node(mode: u16, kind: Kind) -> Node {
+    // Newer than the build says: times are cut to the epoch.
+    Node { meta: Meta::root(mode, EPOCH + 5), kind }
+}
+
+fn file(content: &str) -> Node {
+    node(0o644, Kind::File(content.to_owned().into()))
+}
+
+fn link(target: &str) -> Node {
+    node(0o777, Kind::Symlink(target.into()))
+}
+
+fn folder() -> Node {
+    node(0o755, Kind::Directory)
+}
+
+fn package(name: &str, architecture: &str, data: Vec<(&str, Node)>) -> Package {
+    let control = format!(
+        "Package: {name}\nVersion: 1\nArchitecture: {architecture}\nMaintainer: A <a@example.org>\nDescription: {name}\n more\n"
+    );
+    Package {
+        name: name.to_owned(),
+        version: "1".to_owned(),
+        architecture: architecture.to_owned(),
+        control: BTreeMap::from([("control".to_owned(), Bytes::from(control))]),
+        data: data.into_iter().map(|(raw, node)| (path(raw), node)).collect(),
+    }
+}
+
+/// The least that makes a root: links of the merged /usr, users, a target, a kernel with two modules.
+fn base() -> Vec<Package> {
+    let base = package(
+        "base",
+        "armhf",
+        vec![
+            ("./", folder()),
+            ("bin", link("usr/bin")),
+            ("lib", link("usr/lib")),
+            ("usr/", folder()),
+            ("usr/bin/", folder()),
+            (
+                "usr/share/base-passwd/passwd.master",
+                file("root:*:0:0:root:/root:/bin/bash\nnobody:*:65534:65534:nobody:/:/usr/sbin/nologin\n"),
+            ),
+            ("usr/share/base-passwd/group.master", file("root:*:0:\nshadow:*:42:\nnogroup:*:65534:\n")),
+            ("usr/lib/systemd/system/multi-user.target", file("[Unit]\n")),
+            ("usr/lib/systemd/system/fstrim.timer", file("[Install]\nWantedBy=timers.target\n")),
+            ("usr/lib/systemd/system/a.service", file("[Install]\nWantedBy=multi-user.target\n")),
+            (
+                "usr/lib/sysusers.d/systemd.conf",
+                file("g systemd-journal -\nu! systemd-network - \"Network\"\n"),
+            ),
+        ],
+    );
+    let kernel = package(
+        "linux-image-6.1",
+        "arm64",
+        vec![
+            ("boot/vmlinuz-6.1", file("kernel")),
+            ("usr/lib/linux-image-6.1/broadcom/x.dtb", file("tree")),
+            ("usr/lib/modules/6.1/modules.builtin", file("kernel/drivers/virtio/virtio_pci.ko\n")),
+            ("usr/lib/modules/6.1/kernel/net/usbnet.ko", module(&["depends="])),
+            (
+                "usr/lib/modules/6.1/kernel/net/lan-x.ko",
+                module(&["depends=usbnet", "alias=usb:v0424p7800d*"]),
+            ),
+            ("usr/lib/modules/6.1/kernel/sound/snd.ko", module(&["depends="])),
+        ],
+    );
+    vec![base, kernel]
+}
+
+/// A 64-bit ELF file with a .modinfo section.
+fn module(strings: &[&str]) -> Node {
+    let modinfo: Vec<u8> = strings.iter().flat_map(|one| one.bytes().chain([0])).collect();
+    let names = b"\0.modinfo\0";
+    let mut elf = vec![0; 64];
+    elf[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1]);
+    elf.extend(&modinfo);
+    elf.extend(names);
+    let table = elf.len() as u64;
+    elf[0x28..0x30].copy_from_slice(&table.to_le_bytes());
+    elf[0x3a..0x3c].copy_from_slice(&64u16.to_le_bytes());
+    elf[0x3c..0x3e].copy_from_slice(&2u16.to_le_bytes());
+    elf[0x3e..0x40].copy_from_slice(&1u16.to_le_bytes());
+    for (name, offset, length) in [(1u32, 64, modinfo.len()), (0, 64 + modinfo.len(), names.len())] {
+        let mut header = [0; 64];
+        header[..4].copy_from_slice(&name.to_le_bytes());
+        header[4..8].copy_from_slice(&1u32.to_le_bytes());
+        header[0x18..0x20].copy_from_slice(&(offset as u64).to_le_bytes());
+        header[0x20..0x28].copy_from_slice(&(length as u64).to_le_bytes());
+        elf.extend(header);
+    }
+    node(0o644, Kind::File(elf.into()))
+}
+
+/// root.toml without its payload, of which these packages have nothing.
+fn spec() -> Spec {
+    let (head, tail) = SPEC.split_once("# Payload\n").unwrap();
+    let (_, tail) = tail.split_once("# The appliance\n").unwrap();
+    Spec::parse(&format!("{head}{tail}")).unwrap()
+}
+
+fn make(packages: &[Package], overlay: Vec<(&str, Node)>, names: &[&str]) -> Result<Root, Error> {
+    let overlay = overlay.into_iter().map(|(raw, node)| (path(raw), node)).collect();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    build(&Inputs {
+        packages,
+        payload: &[],
+        spec: &spec(),
+        keep_modules: &[],
+        initrd_modules: &names,
+        overlay: &Overlay::new(overlay),
+        services: &[(path("/usr/lib/pilotlight/x"), Bytes::from_static(b"elf"), 0o755)],
+        version: "1.0",
+        epoch: EPOCH,
+    })
+}
+
+fn text(root: &Root, raw: &str) -> String {
+    match &root.tree.get(&path(raw)).unwrap_or_else(|| panic!("{raw} is not there")).kind {
+        Kind::File(content) => String::from_utf8(content.to_vec()).unwrap(),
+        Kind::Symlink(target) => format!("-> {}", String::from_utf8_lossy(target)),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_root_is_whole() {
+    let mut packages = base();
+    packages.push(package(
+        "tool",
+        "armhf",
+        vec![("./bin/tool", file("run")), ("etc/tool.conf", file("a=1\n"))],
+    ));
+    packages[2].control.insert("conffiles".to_owned(), Bytes::from_static(b"/etc/tool.conf\n"));
+    packages[2]
+        .control
+        .insert("md5sums".to_owned(), Bytes::from_static(b"0  bin/tool\n1  usr/share/man/x\n"));
+    let root = make(&packages, vec![("etc/new", file("ours"))], &["lan-x", "virtio_pci"]).unwrap();
+    let check = |raw: &str, expect: &str| assert_eq!(text(&root, raw), expect, "{raw}");
+    check("/usr/bin/tool", "run");
+    check("/etc/new", "ours");
+    check("/usr/lib/pilotlight/x", "elf");
+    check(
+        "/etc/passwd",
+        "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\nsystemd-network:x:105:105:Network:/:/usr/sbin/nologin\n",
+    );
+    check(
+        "/etc/shadow",
+        "root:*:20000:0:99999:7:::\nnobody:*:20000:0:99999:7:::\nsystemd-network:!*:20000:0:99999:7::1:\n",
+    );
+    check(
+        "/etc/group",
+        "root:x:0:\nshadow:x:42:\nnogroup:x:65534:\nsystemd-journal:x:104:\nsystemd-network:x:105:\n",
+    );
+    check("/etc/systemd/system/default.target", "-> /usr/lib/systemd/system/multi-user.target");
+    check("/etc/systemd/system/multi-user.target.wants/a.service", "-> /usr/lib/systemd/system/a.service");
+    check("/etc/systemd/system/fstrim.timer", "-> /dev/null");
+    check("/etc/machine-id", "");
+    check("/etc/hostname", "-> /run/pilotlight/hostname");
+    check("/var/lib/dpkg", "-> ../../usr/lib/sysimage/dpkg");
+    check("/usr/lib/sysimage/dpkg/arch", "armhf\narm64\n");
+    check("/usr/lib/sysimage/dpkg/info/tool.list", "/bin/tool\n/etc/tool.conf\n");
+    check("/usr/lib/sysimage/dpkg/info/tool.md5sums", "0  bin/tool\n");
+    check(
+        "/usr/lib/sysimage/dpkg/info/pilotlight.list",
+        "/.\n/etc/new\n/usr/lib/pilotlight/x\n/usr/share/pilotlight/packages\n",
+    );
+    let status = text(&root, "/usr/lib/sysimage/dpkg/status");
+    assert!(status.contains("Package: tool\nStatus: install ok installed\nVersion: 1\n"), "{status}");
+    let conffile = "Description: tool\n more\nConffiles:\n /etc/tool.conf d5e29449b9e66d5b4bb0d6ce48fbbcb1\n";
+    assert!(status.contains(conffile), "{status}");
+    assert!(root.tree.iter().all(|(_, node)| node.meta.mtime <= EPOCH));
+    assert_eq!(root.users.uid("systemd-network"), Some(105));
+}
+
+#[test]
+fn the_kernel_lies_beside_the_root() {
+    let root = make(&base(), vec![], &["lan_x", "virtio-pci"]).unwrap();
+    assert_eq!((root.kernel_release.as_str(), &root.kernel[..]), ("6.1", &b"kernel"[..]));
+    assert_eq!(root.device_trees["broadcom/x.dtb"], Bytes::from_static(b"tree"));
+    assert_eq!(root.modules.resolve("usb:v0424p7800d0300dc"), ["lan_x"]);
+    assert_eq!(
+        text(&root, "/usr/lib/modules/6.1/modules.dep"),
+        "kernel/net/lan-x.ko: kernel/net/usbnet.ko\nkernel/net/usbnet.ko:\n"
+    );
+    let order = root.modules.load_order(&["lan-x".to_owned(), "virtio_pci".to_owned()]).unwrap();
+    assert_eq!(order.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["usbnet", "lan_x"]);
+    let first =
+        initrd::build(&root.modules, &["lan-x".to_owned()], &Bytes::from_static(b"init"), EPOCH).unwrap();
+    let again =
+        initrd::build(&root.modules, &["lan-x".to_owned()], &Bytes::from_static(b"init"), EPOCH).unwrap();
+    assert_eq!(first, again);
+    let archive = zstd::decode_all(&first[..]).unwrap();
+    let list = b"lib/modules/usbnet.ko\nlib/modules/lan_x.ko\n";
+    assert!(archive.windows(list.len()).any(|window| window == list));
+    assert!(archive.starts_with(b"070701") && archive.len().is_multiple_of(4));
+}
+
+#[test]
+fn every_file_is_there_or_accounted_for() {
+    let mut packages = base();
+    packages.push(package(
+        "x",
+        "armhf",
+        vec![
+            ("usr/share/doc/", folder()),
+            ("usr/share/doc/x/", folder()),
+            ("usr/share/doc/x/copyright", file("free")),
+            ("usr/share/doc/x/changelog.gz", file("long")),
+            ("usr/share/man/man1/", folder()),
+            ("usr/share/man/man1/x.1.gz", file("page")),
+            ("lib/x", file("library")),
+        ],
+    ));
+    let root = make(&packages, vec![], &["usbnet"]).unwrap();
+    for package in &packages {
+        for (raw, shipped) in &package.data {
+            let behind = raw.to_string().replacen(
+                "/lib/",
+                "/usr/lib/",
+                usize::from(raw.to_string().starts_with("/lib/")),
+            );
+            let there = root.tree.get(&path(&behind)).map(|node| (&node.kind, node.meta.mode));
+            let left_out = root.left_out.iter().filter(|one| one.path == path(&behind)).count();
+            match there {
+                Some(there) => {
+                    assert_eq!((there, left_out), ((&shipped.kind, shipped.meta.mode), 0), "{behind}")
+                }
+                None => assert_eq!(left_out, 1, "{behind}"),
+            }
+        }
+    }
+    let gone: Vec<String> = root.left_out.iter().map(|one| one.path.to_string()).collect();
+    assert!(gone.contains(&"/usr/share/doc/x/changelog.gz".to_owned()));
+    assert!(gone.contains(&"/usr/lib/modules/6.1/kernel/sound".to_owned()));
+    assert!(!gone.contains(&"/usr/share/doc/x/copyright".to_owned()));
+    assert!(root.left_out.iter().all(|one| !one.reason.is_empty()));
+}
+
+#[test]
+fn the_order_of_packages_decides_nothing() {
+    let mut packages = base();
+    packages.push(package("tool", "armhf", vec![("usr/bin/tool", file("run"))]));
+    let one = make(&packages, vec![], &["lan-x"]).unwrap();
+    packages.reverse();
+    let other = make(&packages, vec![], &["lan-x"]).unwrap();
+    assert!(one.tree == other.tree);
+}
+
+fn check_refusal(
+    change: impl Fn(&mut Vec<Package>, &mut Vec<(&'static str, Node)>),
+    names: &[&str],
+    expect: &str,
+) {
+    let (mut packages, mut overlay) = (base(), Vec::new());
+    change(&mut packages, &mut overlay);
+    let fault = make(&packages, overlay, names).err().unwrap_or_else(|| panic!("no refusal: {expect}"));
+    let mut message = fault.to_string();
+    if let Some(source) = fault.source() {
+        message = format!("{message}: {source}");
+    }
+    assert!(message.contains(expect), "{message:?} instead of {expect:?}");
+}
+
+#[test]
+fn refusals() {
+    check_refusal(
+        |packages, _| _ = packages[0].control.insert("postinst".into(), Bytes::from_static(b"#!/bin/sh\n")),
+        &[],
+        "package base has a postinst that root.toml does not know",
+    );
+    check_refusal(
+        |packages, _| {
+            _ = packages[0].control.insert("triggers".into(), Bytes::from_static(b"interest-noawait /x\n"))
+        },
+        &[],
+        "package base has a triggers that root.toml does not know",
+    );
+    check_refusal(
+        |packages, _| {
+            packages.push(package("other", "armhf", vec![("lib/systemd/system/a.service", file("x"))]))
+        },
+        &[],
+        "the packages base and other both ship /usr/lib/systemd/system/a.service, and not the same",
+    );
+    check_refusal(
+        |packages, _| packages[0].data.push((path("usr/lib/sysusers.d/z.conf"), file("u stranger -\n"))),
+        &[],
+        "add `stranger = …` to [ids] in root.toml",
+    );
+    check_refusal(
+        |packages, _| packages[0].data.push((path("usr/lib/sysusers.d/z.conf"), file("u a 7\nu b 7\n"))),
+        &[],
+        "`b` with number 7 clashes with a",
+    );
+    check_refusal(
+        |_, overlay| overlay.push(("lib/systemd/system/a.service", file("ours"))),
+        &[],
+        "the overlay replaces /usr/lib/systemd/system/a.service of package base",
+    );
+    check_refusal(
+        |_, overlay| overlay.push(("usr/bin", file("ours"))),
+        &[],
+        "something else already stands there",
+    );
+    check_refusal(|_, _| (), &["nonesuch"], "kernel 6.1 has no module `nonesuch`");
+    check_refusal(|packages, _| _ = packages.pop(), &[], "one package has to ship /boot/vmlinuz-*; found 0");
+    check_refusal(
+        |packages, _| packages[1].data.push((path("usr/lib/modules/6.1/kernel/bad.ko.xz"), file("no xz"))),
+        &["bad"],
+        "the kernel module /usr/lib/modules/6.1/kernel/bad.ko.xz cannot be read",
+    );
+    check_refusal(
+        |packages, _| {
+            packages[0].data.push((path("usr/bin/b"), node(0o755, Kind::HardLink(path("usr/bin/a")))))
+        },
+        &[],
+        "/usr/bin/b is a hard link to /usr/bin/a, which is not in the root",
+    );
+    check_refusal(
+        |packages, _| packages[0].data.retain(|(path, _)| !path.to_string().contains("multi-user")),
+        &[],
+        "/usr/lib/systemd/system/multi-user.target is needed",
+    );
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    let fault = Spec::parse(&SPEC.replacen("shadow-day", "shadow-days", 1)).unwrap_err();
+    assert!(fault.source().unwrap().to_string().contains("shadow-days"));
+}
