@@ -26,8 +26,11 @@ fn run() -> Result<(), Box<dyn Error>> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let (base, path) = (top.join("bases/debian"), top.join("pilotlight.lock"));
     let spec = Archives::spec(&base)?;
-    let settings: Vec<String> =
-        std::env::var("PILOTLIGHT_MIRROR").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let settings: Vec<String> = std::env::var("PILOTLIGHT_MIRROR")
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     let mirrors = resolve_mirrors(&spec, &settings, &read_apt(Path::new("/etc/apt")))?;
     let archives = Archives::open(&base, mirrors, Cache::of_user()?)?;
     let verbs: Vec<String> = std::env::args().skip(1).collect();

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
 };
 
 use pilotlight_tree::Package;
@@ -13,7 +14,7 @@ use crate::{
     cache::{Cache, CacheError},
     digest::Digest,
     fetch::{FetchError, Fetcher, FileKind, Want},
-    http::{Fault, Patience},
+    http::{Fault, Http, Patience},
     index::{self, IndexError, Record},
     keyring::{KeyError, Keyring},
     lock::{Lock, LockError, LockedPackage, LockedRelease, LockedSet},
@@ -21,7 +22,7 @@ use crate::{
     progress::Show,
     release::{self, Release},
     solve::{self, SolveError},
-    spec::{Spec, SpecError},
+    spec::{SetSpec, Spec, SpecError},
     unpack::{self, Keep, UnpackError},
 };
 
@@ -37,6 +38,7 @@ pub struct Archives {
     cache: Cache,
     patience: Patience,
     show: Show,
+    http: Arc<OnceLock<Http>>,
 }
 
 /// What can go wrong with archives.
@@ -125,7 +127,8 @@ impl Archives {
     /// A file that is missing or wrong.
     pub fn spec(base: &Path) -> Result<Spec, Error> {
         let path = base.join("archives.toml");
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let text =
+            std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
         Spec::parse(&text).map_err(|source| Error::Spec { path, source })
     }
 
@@ -140,17 +143,26 @@ impl Archives {
             let keyring: &mut Keyring = keyrings.entry(name.clone()).or_default();
             for key in &archive.keys {
                 let path = base.join(&key.file);
-                let armoured = std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+                let armoured =
+                    std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
                 keyring.pin(&key.fingerprint, &armoured).map_err(|source| Error::Key { path, source })?;
             }
         }
-        Ok(Self { spec, keyrings, mirrors, cache, patience: Patience::default(), show: Show::Auto })
+        Ok(Self {
+            spec,
+            keyrings,
+            mirrors,
+            cache,
+            patience: Patience::default(),
+            show: Show::Auto,
+            http: Arc::default(),
+        })
     }
 
     /// The same, waiting and retrying in another way.
     #[must_use]
     pub fn with_patience(self, patience: Patience) -> Self {
-        Self { patience, ..self }
+        Self { patience, http: Arc::default(), ..self }
     }
 
     /// The same, showing its progress in another way.
@@ -169,7 +181,8 @@ impl Archives {
     /// # Errors
     /// No mirror gives a Release that can be believed, or a set cannot be put together.
     pub fn lock(&self, now: i64) -> Result<Lock, Error> {
-        let suites: BTreeSet<&str> = self.spec.sets.values().flat_map(|set| set.suites.iter().map(String::as_str)).collect();
+        let suites: BTreeSet<&str> =
+            self.spec.sets.values().flat_map(|set| set.suites.iter().map(String::as_str)).collect();
         let mut releases = BTreeMap::new();
         for suite in suites {
             releases.insert(suite, self.release(suite, now)?);
@@ -177,9 +190,8 @@ impl Archives {
         let texts = self.texts(&releases)?;
         let mut sets = BTreeMap::new();
         for (name, set) in &self.spec.sets {
-            let packages = self.solve(name, &texts)?;
+            let packages = solve_set(name, set, &texts)?;
             let spec = self.spec.fingerprint(name).unwrap_or_default();
-            debug_assert!(!set.suites.is_empty());
             sets.insert(name.clone(), LockedSet { spec, packages });
         }
         let locked = releases.iter().map(|(suite, release)| LockedRelease {
@@ -251,7 +263,13 @@ impl Archives {
     }
 
     fn fetcher(&self) -> Fetcher<'_> {
-        Fetcher::new(&self.cache, &self.mirrors, self.patience, self.show)
+        Fetcher {
+            cache: &self.cache,
+            mirrors: &self.mirrors,
+            patience: self.patience,
+            show: self.show,
+            http: &self.http,
+        }
     }
 
     fn archive_of(&self, suite: &str) -> &str {
@@ -267,7 +285,13 @@ impl Archives {
             release::open(bytes, keyring, suite, now).map_err(|fault| Fault::Release(Box::new(fault)))
         };
         let title = format!("the Release of {suite}");
-        Ok(self.fetcher().document(&title, archive, &format!("dists/{suite}/InRelease"), RELEASE_LIMIT, open)?)
+        Ok(self.fetcher().document(
+            &title,
+            archive,
+            &format!("dists/{suite}/InRelease"),
+            RELEASE_LIMIT,
+            open,
+        )?)
     }
 
     /// Every index that any set needs, fetched and decompressed.
@@ -276,13 +300,19 @@ impl Archives {
         for set in self.spec.sets.values() {
             for suite in &set.suites {
                 for component in &set.components {
-                    needed.extend(set.architectures.iter().map(|own| (suite.as_str(), component.as_str(), own.as_str())));
+                    needed.extend(
+                        set.architectures
+                            .iter()
+                            .map(|own| (suite.as_str(), component.as_str(), own.as_str())),
+                    );
                 }
             }
         }
         let wants: Vec<Want> = needed
             .iter()
-            .map(|(suite, component, architecture)| self.index(&releases[suite], suite, component, architecture))
+            .map(|(suite, component, architecture)| {
+                self.index(&releases[suite], suite, component, architecture)
+            })
             .collect::<Result<_, _>>()?;
         self.fetcher().all(&wants)?;
         let read = |((suite, component, architecture), want): ((&str, &str, &str), &Want)| {
@@ -299,7 +329,13 @@ impl Archives {
         needed.into_par_iter().zip(&wants).map(read).collect()
     }
 
-    fn index(&self, release: &Release, suite: &str, component: &str, architecture: &str) -> Result<Want, Error> {
+    fn index(
+        &self,
+        release: &Release,
+        suite: &str,
+        component: &str,
+        architecture: &str,
+    ) -> Result<Want, Error> {
         let path = format!("{component}/binary-{architecture}/Packages.xz");
         let archive = self.archive_of(suite);
         let (size, sha256) = *release.indexes.get(&path).ok_or_else(|| Error::NoIndex {
@@ -329,43 +365,47 @@ impl Archives {
         let compressed = std::fs::read(&path)?;
         if Digest::of(&compressed) != want.sha256 {
             std::fs::remove_file(&path)?;
-            return Err(io::Error::other("its file in the cache was damaged and is removed now: run the same command again"));
+            return Err(io::Error::other(
+                "its file in the cache was damaged and is removed now: run the same command again",
+            ));
         }
         let mut text = String::new();
         liblzma::read::XzDecoder::new_multi_decoder(compressed.as_slice()).read_to_string(&mut text)?;
         Ok(text)
     }
+}
 
-    fn solve(&self, name: &str, texts: &[Text]) -> Result<Vec<LockedPackage>, Error> {
-        let set = &self.spec.sets[name];
-        let mut records: Vec<Record<'_>> = Vec::new();
-        // In the set's own order of architectures and suites: what is equal in all else goes by it.
-        for architecture in &set.architectures {
-            for suite in &set.suites {
-                let wanted = texts.iter().enumerate().filter(|(_, text)| {
-                    (&text.suite, &text.architecture) == (suite, architecture) && set.components.contains(&text.component)
-                });
-                for (number, text) in wanted {
-                    let title = || format!("{suite} {} {architecture}", text.component);
-                    index::read(&text.text, number, &mut records).map_err(|source| Error::Index(title(), source))?;
-                }
+/// The packages of one set, out of the indexes that it may use.
+fn solve_set(name: &str, set: &SetSpec, texts: &[Text]) -> Result<Vec<LockedPackage>, Error> {
+    let mut records: Vec<Record<'_>> = Vec::new();
+    // In the set's own order of architectures and suites: what is equal in all else goes by it.
+    for architecture in &set.architectures {
+        for suite in &set.suites {
+            let wanted = texts.iter().enumerate().filter(|(_, text)| {
+                (&text.suite, &text.architecture) == (suite, architecture)
+                    && set.components.contains(&text.component)
+            });
+            for (number, text) in wanted {
+                let title = || format!("{suite} {} {architecture}", text.component);
+                index::read(&text.text, number, &mut records)
+                    .map_err(|source| Error::Index(title(), source))?;
             }
         }
-        let chosen = solve::solve(set, &records).map_err(|source| Error::Solve { set: name.into(), source })?;
-        let packages = chosen.into_iter().map(|index| {
-            let record = &records[index];
-            LockedPackage {
-                name: record.package.into(),
-                architecture: record.architecture.into(),
-                version: record.version.into(),
-                archive: texts[record.archive].archive.clone(),
-                path: record.path.into(),
-                size: record.size,
-                sha256: record.sha256,
-            }
-        });
-        Ok(packages.collect())
     }
+    let chosen = solve::solve(set, &records).map_err(|source| Error::Solve { set: name.into(), source })?;
+    let packages = chosen.into_iter().map(|index| {
+        let record = &records[index];
+        LockedPackage {
+            name: record.package.into(),
+            architecture: record.architecture.into(),
+            version: record.version.into(),
+            archive: texts[record.archive].archive.clone(),
+            path: record.path.into(),
+            size: record.size,
+            sha256: record.sha256,
+        }
+    });
+    Ok(packages.collect())
 }
 
 fn want(package: &LockedPackage) -> Want {

@@ -1,6 +1,7 @@
 //! The dates of a Release: `Sat, 28 Nov 2026 02:10:46 UTC`.
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Seconds since 1970-01-01T00:00:00Z, or none when the text is no such date.
 pub(crate) fn parse(text: &str) -> Option<i64> {

@@ -2,7 +2,9 @@
 
 /// The paragraphs of a text, each as its fields in their order.
 pub(crate) fn paragraphs(text: &str) -> impl Iterator<Item = Paragraph<'_>> {
-    text.split("\n\n").map(|body| Paragraph { body: body.trim_matches('\n') }).filter(|paragraph| !paragraph.body.is_empty())
+    text.split("\n\n")
+        .map(|body| Paragraph { body: body.trim_matches('\n') })
+        .filter(|paragraph| !paragraph.body.is_empty())
 }
 
 /// One paragraph.
@@ -18,7 +20,8 @@ impl<'t> Paragraph<'t> {
         std::iter::from_fn(move || {
             while !rest.is_empty() {
                 let field = take_field(&mut rest);
-                if let Some((name, value)) = field.split_once(':').filter(|(name, _)| !name.starts_with('#')) {
+                if let Some((name, value)) = field.split_once(':').filter(|(name, _)| !name.starts_with('#'))
+                {
                     return Some((name, value.trim()));
                 }
             }
@@ -54,14 +57,20 @@ mod tests {
     fn paragraphs_and_continuations() {
         let text = "\nPackage: a\nDepends: b,\n c\n# remark: no\nSize: 1\n\n\nPackage: d\n";
         let read: Vec<Vec<_>> = paragraphs(text).map(|paragraph| paragraph.fields().collect()).collect();
-        assert_eq!(read, [vec![("Package", "a"), ("Depends", "b,\n c"), ("Size", "1")], vec![("Package", "d")]]);
+        assert_eq!(
+            read,
+            [vec![("Package", "a"), ("Depends", "b,\n c"), ("Size", "1")], vec![("Package", "d")]]
+        );
         assert_eq!(paragraphs(text).next().unwrap().get("size"), Some("1"));
     }
 
     #[test]
     fn no_text_is_too_odd() {
         for text in ["", "\n", ":", "a", "\n\n\n", " x\n y", "é:\n ü", "a:\n\n b"] {
-            assert!(paragraphs(text).map(|paragraph| paragraph.fields().count()).sum::<usize>() < 3, "{text:?}");
+            assert!(
+                paragraphs(text).map(|paragraph| paragraph.fields().count()).sum::<usize>() < 3,
+                "{text:?}"
+            );
         }
     }
 }

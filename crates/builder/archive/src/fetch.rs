@@ -114,16 +114,14 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) mirrors: &'a Mirrors,
     pub(crate) patience: Patience,
     pub(crate) show: Show,
-    http: OnceLock<Http>,
+    /// Made when first needed: it reads the machine's certificates, which takes a quarter of a second.
+    pub(crate) http: &'a OnceLock<Http>,
 }
 
 /// How one try at one address ended, when not well.
 enum Setback {
     /// It is this address's fault; `moved` when new bytes came all the same.
-    Mirror {
-        fault: Fault,
-        moved: bool,
-    },
+    Mirror { fault: Fault, moved: bool },
     /// No other address would help.
     Fatal(FetchError),
 }
@@ -141,14 +139,11 @@ impl From<Fault> for Setback {
 }
 
 impl<'a> Fetcher<'a> {
-    pub(crate) fn new(cache: &'a Cache, mirrors: &'a Mirrors, patience: Patience, show: Show) -> Self {
-        Self { cache, mirrors, patience, show, http: OnceLock::new() }
-    }
-
     /// Brings all of `wants` into the cache. What is there already costs nothing. After the first failure no new
     /// file is begun; what was fetched stays, whole or in part.
     pub(crate) fn all(&self, wants: &[Want]) -> Result<(), FetchError> {
-        let mut missing: Vec<&Want> = wants.iter().filter(|want| !self.cache.has(&want.sha256, want.size)).collect();
+        let mut missing: Vec<&Want> =
+            wants.iter().filter(|want| !self.cache.has(&want.sha256, want.size)).collect();
         // The largest first: the last thread to finish then finishes soonest.
         missing.sort_by_key(|want| (std::cmp::Reverse(want.size), want.sha256));
         missing.dedup_by_key(|want| want.sha256);
@@ -277,14 +272,20 @@ impl<'a> Fetcher<'a> {
             thread::sleep(pause);
             pause *= 2;
         }
-        let attempts = urls.iter().zip(last).filter_map(|(url, fault)| Some(Attempt { url: url.clone(), fault: fault? }));
+        let attempts = urls
+            .iter()
+            .zip(last)
+            .filter_map(|(url, fault)| Some(Attempt { url: url.clone(), fault: fault? }));
         Err(FetchError::Mirrors { title: title.into(), kind, attempts: attempts.collect() })
     }
 
     fn urls(&self, archive: &str, paths: &[String]) -> Result<Vec<String>, FetchError> {
         let mirrors = self.mirrors.get(archive).filter(|mirrors| !mirrors.is_empty());
         let mirrors = mirrors.ok_or_else(|| FetchError::NoMirror(archive.into()))?;
-        Ok(mirrors.iter().flat_map(|mirror| paths.iter().map(move |path| format!("{mirror}/{path}"))).collect())
+        Ok(mirrors
+            .iter()
+            .flat_map(|mirror| paths.iter().map(move |path| format!("{mirror}/{path}")))
+            .collect())
     }
 
     fn http(&self) -> Result<&Http, Fault> {

@@ -1,11 +1,6 @@
 //! One request to one mirror: a body to read, or a fault that says whether trying again makes sense.
 
-use std::{
-    error::Error as _,
-    fmt,
-    io::Read,
-    time::Duration,
-};
+use std::{error::Error as _, fmt, io::Read, time::Duration};
 
 use reqwest::{
     StatusCode,
@@ -86,12 +81,21 @@ impl fmt::Display for Fault {
             Self::Status(status) => write!(out, "the mirror answers with status {status}"),
             Self::Connection(reason) => out.write_str(reason),
             Self::Stalled(time) => write!(out, "no byte came for {} s", time.as_secs_f32()),
-            Self::Short { got, expected } => write!(out, "the connection ended after {got} of {expected} bytes"),
-            Self::Size { expected, found: None } => write!(out, "it is larger than the {expected} bytes that it should have"),
-            Self::Size { expected, found: Some(found) } => {
-                write!(out, "it has {found} bytes instead of {expected}: it is another file than the one asked for")
+            Self::Short { got, expected } => {
+                write!(out, "the connection ended after {got} of {expected} bytes")
             }
-            Self::Tampered { expected, found } => write!(out, "its SHA-256 is {found} instead of {expected}: it was tampered with or damaged"),
+            Self::Size { expected, found: None } => {
+                write!(out, "it is larger than the {expected} bytes that it should have")
+            }
+            Self::Size { expected, found: Some(found) } => {
+                write!(
+                    out,
+                    "it has {found} bytes instead of {expected}: it is another file than the one asked for"
+                )
+            }
+            Self::Tampered { expected, found } => {
+                write!(out, "its SHA-256 is {found} instead of {expected}: it was tampered with or damaged")
+            }
             Self::Release(fault) => {
                 write!(out, "{fault}")?;
                 let mut source = fault.source();
@@ -106,6 +110,7 @@ impl fmt::Display for Fault {
 }
 
 /// A client for many threads.
+#[derive(Debug)]
 pub(crate) struct Http {
     client: Client,
     stall: Duration,
@@ -176,7 +181,9 @@ impl Body {
             match self.response.read(block) {
                 Ok(read) => return Ok(read),
                 Err(fault) if fault.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(fault) if fault.kind() == std::io::ErrorKind::TimedOut => return Err(Fault::Stalled(self.stall)),
+                Err(fault) if fault.kind() == std::io::ErrorKind::TimedOut => {
+                    return Err(Fault::Stalled(self.stall));
+                }
                 Err(fault) => {
                     let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
                     return Err(match inner {

@@ -47,7 +47,11 @@ pub struct IndexError {
 }
 
 /// Reads all packages of an index and adds them to `records`.
-pub(crate) fn read<'t>(text: &'t str, archive: usize, records: &mut Vec<Record<'t>>) -> Result<(), IndexError> {
+pub(crate) fn read<'t>(
+    text: &'t str,
+    archive: usize,
+    records: &mut Vec<Record<'t>>,
+) -> Result<(), IndexError> {
     for paragraph in deb822::paragraphs(text) {
         records.push(record(paragraph, archive)?);
     }
@@ -98,7 +102,9 @@ fn record<'t>(paragraph: deb822::Paragraph<'t>, archive: usize) -> Result<Record
         }
     }
     let fault = |field| IndexError { package: record.package.to_owned(), field };
-    for (field, value) in [("Package", record.package), ("Version", record.version), ("Architecture", record.architecture)] {
+    for (field, value) in
+        [("Package", record.package), ("Version", record.version), ("Architecture", record.architecture)]
+    {
         if value.is_empty() || value.contains(['/', '\n', ' ', '"', '\\']) {
             return Err(fault(field));
         }
@@ -163,5 +169,22 @@ mod tests {
         check("pool/main", "pool//main", "Filename");
         check("SHA256", "SHA1", "SHA256");
         check("2.41-12\nA", "2.41/12\nA", "Version");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_index_is_too_odd(noise: String, length in 0_usize..250) {
+            let (mut text, mut records) = (text(), Vec::new());
+            drop(read(&noise, 0, &mut records));
+            let cut = text.floor_char_boundary(length);
+            text.truncate(cut);
+            text.push_str(&noise);
+            let mut records = Vec::new();
+            drop(read(&text, 0, &mut records));
+            for record in &records {
+                proptest::prop_assert!(is_safe_path(record.path));
+                record.depends.into_iter().flat_map(crate::relation::parse).for_each(drop);
+            }
+        }
     }
 }

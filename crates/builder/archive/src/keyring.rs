@@ -71,7 +71,9 @@ pub enum SignatureError {
     #[error("the signature of the pinned key {0} does not fit the text: it was tampered with or damaged")]
     Bad(String),
     /// The only good signatures are by expired keys.
-    #[error("signed by the pinned key {0}, which has expired: its successor must be pinned (or this machine's clock is wrong)")]
+    #[error(
+        "signed by the pinned key {0}, which has expired: its successor must be pinned (or this machine's clock is wrong)"
+    )]
     Expired(String),
     /// Signed, but by nobody we know.
     #[error("signed by none of the pinned keys, only by {}", .0.join(", "))]
@@ -84,13 +86,14 @@ impl Keyring {
     /// # Errors
     /// A file that is no key or another one, and a key that is revoked or may not sign.
     pub fn pin(&mut self, pinned: &str, armoured: &[u8]) -> Result<(), KeyError> {
-        let (key, _) =
-            SignedPublicKey::from_armor_single(armoured).map_err(|fault| KeyError::Unreadable(Box::new(fault)))?;
+        let (key, _) = SignedPublicKey::from_armor_single(armoured)
+            .map_err(|fault| KeyError::Unreadable(Box::new(fault)))?;
         let primary = format!("{:X}", key.primary_key.fingerprint());
         if primary != pinned {
             return Err(KeyError::Fingerprint { pinned: pinned.into(), found: primary });
         }
-        key.verify_bindings().map_err(|source| KeyError::Binding { fingerprint: primary.clone(), source: Box::new(source) })?;
+        key.verify_bindings()
+            .map_err(|source| KeyError::Binding { fingerprint: primary.clone(), source: Box::new(source) })?;
         if !key.details.revocation_signatures.is_empty() {
             return Err(KeyError::Revoked(primary));
         }
@@ -134,10 +137,12 @@ impl Keyring {
                     return Ok(text.replace("\r\n", "\n"));
                 }
                 let named = key.primary.clone();
-                refusal = Some(if fits { SignatureError::Expired(named) } else { SignatureError::Bad(named) });
+                refusal =
+                    Some(if fits { SignatureError::Expired(named) } else { SignatureError::Bad(named) });
             }
         }
-        Err(refusal.unwrap_or_else(|| SignatureError::Unpinned(message.signatures().iter().map(issuer).collect())))
+        Err(refusal
+            .unwrap_or_else(|| SignatureError::Unpinned(message.signatures().iter().map(issuer).collect())))
     }
 }
 
@@ -172,11 +177,18 @@ fn is_strong(signature: &Signature) -> bool {
 /// Whether the primary key may sign, and when it expires, by its newest good self-signature.
 fn self_signature(key: &SignedPublicKey) -> (bool, Option<i64>) {
     let primary = &key.primary_key;
-    let own = |signature: &&Signature, id: &pgp::packet::UserId| is_by(signature, primary) && signature.is_certification()
-        && signature.verify_certification(primary, Tag::UserId, id).is_ok();
-    let certifications =
-        key.details.users.iter().flat_map(|user| user.signatures.iter().filter(|signature| own(signature, &user.id)));
-    let direct = key.details.direct_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok());
+    let own = |signature: &&Signature, id: &pgp::packet::UserId| {
+        is_by(signature, primary)
+            && signature.is_certification()
+            && signature.verify_certification(primary, Tag::UserId, id).is_ok()
+    };
+    let certifications = key
+        .details
+        .users
+        .iter()
+        .flat_map(|user| user.signatures.iter().filter(|signature| own(signature, &user.id)));
+    let direct =
+        key.details.direct_signatures.iter().filter(|signature| signature.verify_key(primary).is_ok());
     let Some(newest) = newest(certifications.chain(direct)) else { return (false, None) };
     (newest.key_flags().sign(), expiry(newest, primary.created_at().as_secs()))
 }
@@ -258,6 +270,9 @@ mod tests {
     fn another_key_than_the_pinned_one() {
         let message = Keyring::default().pin(SECURITY_FINGERPRINT, STABLE).unwrap_err().to_string();
         assert!(message.contains(STABLE_FINGERPRINT) && message.contains(SECURITY_FINGERPRINT), "{message}");
-        assert!(matches!(Keyring::default().pin(SECURITY_FINGERPRINT, b"no key"), Err(KeyError::Unreadable(_))));
+        assert!(matches!(
+            Keyring::default().pin(SECURITY_FINGERPRINT, b"no key"),
+            Err(KeyError::Unreadable(_))
+        ));
     }
 }

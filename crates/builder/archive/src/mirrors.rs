@@ -26,7 +26,9 @@ pub enum AptText {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MirrorError {
     /// Neither http nor https.
-    #[error("the mirror {0:?} is no http or https address: write http://HOST/PATH, or ARCHIVE=http://HOST/PATH")]
+    #[error(
+        "the mirror {0:?} is no http or https address: write http://HOST/PATH, or ARCHIVE=http://HOST/PATH"
+    )]
     Address(String),
     /// It is for an archive that there is not.
     #[error("the mirror {0:?} is for an archive that is not known; known are {1}")]
@@ -108,7 +110,9 @@ fn push(mirrors: &mut Mirrors, archive: &str, address: &str) {
 }
 
 fn is_web(address: &str) -> bool {
-    ["http://", "https://"].iter().any(|scheme| address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+    ["http://", "https://"]
+        .iter()
+        .any(|scheme| address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
 }
 
 fn archive_of_entry(address: &str, suites: &[String]) -> Option<&'static str> {
@@ -152,7 +156,11 @@ fn one_line(line: &str) -> Option<(String, Vec<String>)> {
 fn sources(paragraph: deb822::Paragraph<'_>) -> Vec<(String, Vec<String>)> {
     let words = |name: &str| -> Vec<String> {
         let lines = paragraph.get(name).unwrap_or_default().lines();
-        lines.filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).map(str::to_owned).collect()
+        lines
+            .filter(|line| !line.starts_with('#'))
+            .flat_map(str::split_whitespace)
+            .map(str::to_owned)
+            .collect()
     };
     let disabled = paragraph.get("Enabled").is_some_and(|value| {
         ["no", "false", "without", "off", "disable", "0"].contains(&value.to_ascii_lowercase().as_str())
@@ -176,7 +184,10 @@ mod tests {
             )
         };
         let text = archive("debian", "trixie") + &archive("debian-security", "trixie-security");
-        Spec::parse(&(text + "[sets.a]\nsuites = [\"trixie\"]\narchitectures = [\"amd64\"]\npackages = [\"a\"]\n")).unwrap()
+        Spec::parse(
+            &(text + "[sets.a]\nsuites = [\"trixie\"]\narchitectures = [\"amd64\"]\npackages = [\"a\"]\n"),
+        )
+        .unwrap()
     }
 
     fn check(settings: &[&str], apt: &[AptText], debian: &[&str], security: &[&str]) {

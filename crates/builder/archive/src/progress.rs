@@ -52,15 +52,25 @@ impl Progress {
             eprintln!("{verb:>12} {items} files, {}", HumanBytes(bytes));
         }
         let now = Instant::now();
-        Self { verb, bars, total, lines, done: AtomicU64::new(0), bytes, started: now, last_line: Mutex::new(now) }
+        Self {
+            verb,
+            bars,
+            total,
+            lines,
+            done: AtomicU64::new(0),
+            bytes,
+            started: now,
+            last_line: Mutex::new(now),
+        }
     }
 
     /// Shows one item until the value is dropped. `bytes` is how much it is, `have` how much of it was here.
     pub(crate) fn item(&self, name: &str, bytes: u64, have: u64) -> Item<'_> {
         let bar = self.bars.as_ref().map(|bars| {
-            let bar = bars.insert_before(&self.total, ProgressBar::new(bytes).with_style(style(
-                "             {msg:30!} {bytes}/{total_bytes}",
-            )));
+            let bar = bars.insert_before(
+                &self.total,
+                ProgressBar::new(bytes).with_style(style("             {msg:30!} {bytes}/{total_bytes}")),
+            );
             bar.set_message(name.to_owned());
             bar
         });
@@ -94,11 +104,11 @@ impl Progress {
         if !self.lines {
             return;
         }
-        if let Ok(mut last) = self.last_line.try_lock() {
-            if last.elapsed() >= LINE_EVERY {
-                *last = Instant::now();
-                eprintln!("{:>12} {} of {}", self.verb, HumanBytes(done), HumanBytes(self.bytes));
-            }
+        if let Ok(mut last) = self.last_line.try_lock()
+            && last.elapsed() >= LINE_EVERY
+        {
+            *last = Instant::now();
+            eprintln!("{:>12} {} of {}", self.verb, HumanBytes(done), HumanBytes(self.bytes));
         }
     }
 }
@@ -138,5 +148,7 @@ impl Drop for Item<'_> {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }

@@ -17,7 +17,10 @@ pub(crate) struct Atom<'t> {
 /// The alternatives of every relation in a field, in their order. What does not parse is left out: an archive's
 /// own tools have checked these fields, and a package that misses something fails where it is used.
 pub(crate) fn parse(field: &str) -> impl Iterator<Item = Vec<Atom<'_>>> {
-    field.split(',').map(|group| group.split('|').filter_map(atom).collect()).filter(|group: &Vec<_>| !group.is_empty())
+    field
+        .split(',')
+        .map(|group| group.split('|').filter_map(atom).collect())
+        .filter(|group: &Vec<_>| !group.is_empty())
 }
 
 fn atom(text: &str) -> Option<Atom<'_>> {
@@ -27,12 +30,17 @@ fn atom(text: &str) -> Option<Atom<'_>> {
             let inner = bracket.split_once(')')?.0.trim();
             let operator = inner.len() - inner.trim_start_matches(['<', '>', '=']).len();
             let (operator, version) = inner.split_at(operator);
-            (name, Some((operator, version.trim())).filter(|(operator, version)| !operator.is_empty() && !version.is_empty()))
+            (
+                name,
+                Some((operator, version.trim()))
+                    .filter(|(operator, version)| !operator.is_empty() && !version.is_empty()),
+            )
         }
     };
     // Build profiles and architecture lists do not occur in binary packages.
     let name = name.split(['[', '<']).next()?.trim();
-    let (name, qualifier) = name.split_once(':').map_or((name, None), |(name, qualifier)| (name, Some(qualifier)));
+    let (name, qualifier) =
+        name.split_once(':').map_or((name, None), |(name, qualifier)| (name, Some(qualifier)));
     (!name.is_empty()).then_some(Atom { name, qualifier, version })
 }
 
@@ -56,17 +64,22 @@ mod tests {
 
     #[test]
     fn relations() {
-        let check = |text: &str, expect: &[&[(&str, Option<&str>, Option<(&str, &str)>)]]| {
-            let read: Vec<Vec<_>> =
-                parse(text).map(|group| group.iter().map(|atom| (atom.name, atom.qualifier, atom.version)).collect()).collect();
+        type Parts<'t> = (&'t str, Option<&'t str>, Option<(&'t str, &'t str)>);
+        let check = |text: &str, expect: &[&[Parts<'_>]]| {
+            let read: Vec<Vec<_>> = parse(text)
+                .map(|group| group.iter().map(|atom| (atom.name, atom.qualifier, atom.version)).collect())
+                .collect();
             assert_eq!(read, expect, "{text}");
         };
         check("", &[]);
-        check("a (>= 2.34), b|c:any (<<3~),\n d", &[
-            &[("a", None, Some((">=", "2.34")))],
-            &[("b", None, None), ("c", Some("any"), Some(("<<", "3~")))],
-            &[("d", None, None)],
-        ]);
+        check(
+            "a (>= 2.34), b|c:any (<<3~),\n d",
+            &[
+                &[("a", None, Some((">=", "2.34")))],
+                &[("b", None, None), ("c", Some("any"), Some(("<<", "3~")))],
+                &[("d", None, None)],
+            ],
+        );
         check("a (, ,|, (= 1), :", &[]);
     }
 
@@ -74,7 +87,11 @@ mod tests {
     fn versions() {
         let check = |candidate: &str, operator: &str, version: &str, expect: bool| {
             let parsed = candidate.parse().ok();
-            assert_eq!(satisfies(parsed.as_ref(), (operator, version)), expect, "{candidate} {operator} {version}");
+            assert_eq!(
+                satisfies(parsed.as_ref(), (operator, version)),
+                expect,
+                "{candidate} {operator} {version}"
+            );
         };
         check("2.41-12", ">=", "2.34", true);
         check("1:1.0", ">>", "9", true);
@@ -83,5 +100,14 @@ mod tests {
         check("1.0", "<=", "1.0+b1", true);
         check("1.0", "==", "1.0", false);
         check("not a version", ">=", "1", false);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_relation_is_too_odd(noise in "[a-z0-9 ,|:()<>=.~+-]{0,40}") {
+            for atom in parse(&noise).flatten() {
+                let _ = atom.version.map(|version| satisfies("1.0-1".parse().ok().as_ref(), version));
+            }
+        }
     }
 }

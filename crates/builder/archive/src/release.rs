@@ -56,12 +56,15 @@ fn parse(text: &str, suite: &str, now: i64) -> Result<Release, ReleaseError> {
         let found = codename.or(alias).unwrap_or_default().to_owned();
         return Err(ReleaseError::Suite { asked: suite.into(), found });
     }
-    if let Some(until) = paragraph.get("Valid-Until") {
-        if date::parse(until).ok_or(ReleaseError::Field("Valid-Until"))? < now {
-            return Err(ReleaseError::Stale(until.into()));
-        }
+    if let Some(until) = paragraph.get("Valid-Until")
+        && date::parse(until).ok_or(ReleaseError::Field("Valid-Until"))? < now
+    {
+        return Err(ReleaseError::Stale(until.into()));
     }
-    let date = paragraph.get("Date").filter(|date| date::parse(date).is_some()).ok_or(ReleaseError::Field("Date"))?;
+    let date = paragraph
+        .get("Date")
+        .filter(|date| date::parse(date).is_some())
+        .ok_or(ReleaseError::Field("Date"))?;
     let table = paragraph.get("SHA256").ok_or(ReleaseError::Field("SHA256"))?;
     let rows = table.lines().filter(|line| !line.trim().is_empty()).map(row);
     Ok(Release {

@@ -56,9 +56,13 @@ pub(crate) fn solve(set: &SetSpec, records: &[Record<'_>]) -> Result<Vec<usize>,
     let solution = match solver.solve(problem) {
         Ok(solution) => solution,
         Err(UnsolvableOrCancelled::Unsolvable(conflict)) => {
-            return Err(SolveError::Conflict(conflict.display_user_friendly(&solver).to_string().trim_end().to_owned()));
+            return Err(SolveError::Conflict(
+                conflict.display_user_friendly(&solver).to_string().trim_end().to_owned(),
+            ));
         }
-        Err(UnsolvableOrCancelled::Cancelled(_)) => return Err(SolveError::Conflict("the search was cancelled".into())),
+        Err(UnsolvableOrCancelled::Cancelled(_)) => {
+            return Err(SolveError::Conflict("the search was cancelled".into()));
+        }
     };
     let provider = solver.provider();
     let mut chosen: Vec<usize> = solution.into_iter().map(|solvable| provider.record_of(solvable)).collect();
@@ -131,7 +135,8 @@ impl<'t> Universe<'t> {
                 providers.entry(atom.name).or_default().push((index, version));
             }
         }
-        let alone = set.alone.iter().map(|wish| (wish.name.as_str(), wish.architecture.as_deref().unwrap_or(own)));
+        let alone =
+            set.alone.iter().map(|wish| (wish.name.as_str(), wish.architecture.as_deref().unwrap_or(own)));
         Self {
             alone: alone.collect(),
             set,
@@ -168,18 +173,27 @@ impl<'t> Universe<'t> {
         if records.is_empty() {
             let mut known: Vec<&str> = self.by_name.keys().copied().collect();
             known.sort_unstable();
-            let hint = nearest::hint(&wish.name, known.into_iter().filter(|name| self.named(name).iter().any(fits)));
-            return Err(SolveError::Unknown { wish: wish.to_string(), suites: self.set.suites.clone(), hint });
+            let hint =
+                nearest::hint(&wish.name, known.into_iter().filter(|name| self.named(name).iter().any(fits)));
+            return Err(SolveError::Unknown {
+                wish: wish.to_string(),
+                suites: self.set.suites.clone(),
+                hint,
+            });
         }
         Ok(self.requirement(&[records], &wish.to_string(), ""))
     }
 
     fn essentials(&self) -> Vec<Requirement> {
-        let own = |record: &usize| self.records[*record].essential && self.architecture(*record) == self.set.own_architecture();
-        let mut names: Vec<&str> = if self.set.essential { self.by_name.keys().copied().collect() } else { Vec::new() };
+        let own = |record: &usize| {
+            self.records[*record].essential && self.architecture(*record) == self.set.own_architecture()
+        };
+        let mut names: Vec<&str> =
+            if self.set.essential { self.by_name.keys().copied().collect() } else { Vec::new() };
         names.retain(|name| self.named(name).iter().any(own));
         names.sort_unstable();
-        let require = |name| self.requirement(&[self.named(name).iter().copied().filter(own).collect()], name, "");
+        let require =
+            |name| self.requirement(&[self.named(name).iter().copied().filter(own).collect()], name, "");
         names.into_iter().map(require).collect()
     }
 
@@ -196,16 +210,22 @@ impl<'t> Universe<'t> {
             (Some("native"), _) => self.architecture(record) == self.set.own_architecture(),
             (Some(named), _) => self.architecture(record) == named,
         };
-        let versioned = |record: &usize| atom.version.is_none_or(|wanted| relation::satisfies(self.version(*record), wanted));
-        let itself = self.named(atom.name).iter().copied().filter(|record| reaches(*record)).filter(versioned);
-        let provides = |(record, version): &(usize, Option<&str>)| reaches(*record) && self.provides(*version, atom);
+        let versioned = |record: &usize| {
+            atom.version.is_none_or(|wanted| relation::satisfies(self.version(*record), wanted))
+        };
+        let itself =
+            self.named(atom.name).iter().copied().filter(|record| reaches(*record)).filter(versioned);
+        let provides =
+            |(record, version): &(usize, Option<&str>)| reaches(*record) && self.provides(*version, atom);
         let providers = self.providers.get(atom.name).into_iter().flatten().filter(|entry| provides(entry));
         let mut providers: Vec<usize> = providers.map(|(record, _)| *record).collect();
         providers.sort_by_key(|record| (self.records[*record].priority, self.records[*record].package));
         let mut found: Vec<usize> = itself.chain(providers).collect();
         let mut seen = BTreeSet::new();
         found.retain(|record| seen.insert(*record));
-        let rank = |record: &usize| self.set.architectures.iter().position(|name| name == self.architecture(*record));
+        let rank = |record: &usize| {
+            self.set.architectures.iter().position(|name| name == self.architecture(*record))
+        };
         found.sort_by_key(rank);
         found
     }
@@ -226,12 +246,18 @@ impl<'t> Universe<'t> {
             Some(named) => self.architecture(record) == named,
         };
         let own_name = self.records[of].package;
-        let versioned = |record: &usize| atom.version.is_none_or(|wanted| relation::satisfies(self.version(*record), wanted));
+        let versioned = |record: &usize| {
+            atom.version.is_none_or(|wanted| relation::satisfies(self.version(*record), wanted))
+        };
         // A package that conflicts with its own name does so with other providers, not with its other versions.
         let itself = self.named(atom.name).iter().copied().filter(versioned);
         let providers = self.providers.get(atom.name).into_iter().flatten();
-        let providers = providers.filter(|(_, version)| self.provides(*version, atom)).map(|(record, _)| *record);
-        itself.chain(providers).filter(|record| fits(*record) && self.records[*record].package != own_name).collect()
+        let providers =
+            providers.filter(|(_, version)| self.provides(*version, atom)).map(|(record, _)| *record);
+        itself
+            .chain(providers)
+            .filter(|record| fits(*record) && self.records[*record].package != own_name)
+            .collect()
     }
 
     fn solvable(&self, record: usize) -> SolvableId {
@@ -267,7 +293,8 @@ impl<'t> Universe<'t> {
             let mut rest = candidates.as_slice();
             while let Some(first) = rest.first() {
                 let key = (self.records[*first].package, self.architecture(*first));
-                let same = |record: &&usize| (self.records[**record].package, self.architecture(**record)) == key;
+                let same =
+                    |record: &&usize| (self.records[**record].package, self.architecture(**record)) == key;
                 let count = rest.iter().take_while(same).count();
                 sets.push(self.allow(key, rest[..count].to_vec(), version));
                 rest = &rest[count..];
@@ -277,16 +304,26 @@ impl<'t> Universe<'t> {
             // Nothing satisfies it: a name without candidates says so in the solver's own words.
             None => {
                 let name = self.pool.intern_package_name(name.to_owned());
-                self.pool.intern_version_set(name, Allowed { records: Vec::new(), shown: version.into() }).into()
+                self.pool
+                    .intern_version_set(name, Allowed { records: Vec::new(), shown: version.into() })
+                    .into()
             }
             Some((only, [])) => (*only).into(),
-            Some((first, others)) => self.pool.intern_version_set_union(*first, others.iter().copied()).into(),
+            Some((first, others)) => {
+                self.pool.intern_version_set_union(*first, others.iter().copied()).into()
+            }
         }
     }
 
-    fn allow(&self, (package, architecture): (&'t str, &'t str), mut records: Vec<usize>, shown: &str) -> VersionSetId {
+    fn allow(
+        &self,
+        (package, architecture): (&'t str, &'t str),
+        mut records: Vec<usize>,
+        shown: &str,
+    ) -> VersionSetId {
         records.sort_unstable();
-        self.pool.intern_version_set(self.name(package, architecture), Allowed { records, shown: shown.into() })
+        self.pool
+            .intern_version_set(self.name(package, architecture), Allowed { records, shown: shown.into() })
     }
 
     fn requirements_of(&self, record: usize) -> Vec<ConditionalRequirement> {
@@ -319,8 +356,11 @@ impl<'t> Universe<'t> {
             let mut forbidden: Vec<_> = forbidden.into_iter().collect();
             forbidden.sort();
             for ((package, architecture), others) in forbidden {
-                let rest = self.candidates(package, architecture).filter(|other| !others.contains(other)).collect();
-                let shown = atom.version.map_or_else(|| "none".into(), |(operator, version)| format!("not {operator} {version}"));
+                let rest =
+                    self.candidates(package, architecture).filter(|other| !others.contains(other)).collect();
+                let shown = atom
+                    .version
+                    .map_or_else(|| "none".into(), |(operator, version)| format!("not {operator} {version}"));
                 constraints.push(self.allow((package, architecture), rest, &shown));
             }
         }
@@ -362,7 +402,8 @@ impl Interner for Universe<'_> {
 
     fn display_merged_solvables(&self, solvables: &[SolvableId]) -> impl fmt::Display + '_ {
         let Some(first) = solvables.first() else { return String::new() };
-        let versions: BTreeSet<_> = solvables.iter().map(|one| &self.pool.resolve_solvable(*one).record.version).collect();
+        let versions: BTreeSet<_> =
+            solvables.iter().map(|one| &self.pool.resolve_solvable(*one).record.version).collect();
         let versions: Vec<_> = versions.into_iter().map(String::as_str).collect();
         let name = self.pool.resolve_package_name(self.pool.resolve_solvable(*first).name);
         format!("{name} {}", versions.join(" or "))
@@ -399,16 +440,26 @@ impl Interner for Universe<'_> {
 }
 
 impl DependencyProvider for Universe<'_> {
-    async fn filter_candidates(&self, candidates: &[SolvableId], set: VersionSetId, inverse: bool) -> Vec<SolvableId> {
+    async fn filter_candidates(
+        &self,
+        candidates: &[SolvableId],
+        set: VersionSetId,
+        inverse: bool,
+    ) -> Vec<SolvableId> {
         let allowed = &self.pool.resolve_version_set(set).records;
-        let keep = |solvable: &SolvableId| allowed.binary_search(&self.record_of(*solvable)).is_ok() != inverse;
+        let keep =
+            |solvable: &SolvableId| allowed.binary_search(&self.record_of(*solvable)).is_ok() != inverse;
         candidates.iter().copied().filter(keep).collect()
     }
 
     async fn get_candidates(&self, name: NameId) -> Option<Candidates> {
         let (package, architecture) = *self.names.borrow().get(&name)?;
         let candidates = self.candidates(package, architecture).map(|record| self.solvable(record)).collect();
-        Some(Candidates { candidates, hint_dependencies_available: HintDependenciesAvailable::None, ..Candidates::default() })
+        Some(Candidates {
+            candidates,
+            hint_dependencies_available: HintDependenciesAvailable::None,
+            ..Candidates::default()
+        })
     }
 
     async fn sort_candidates(&self, _: &SolverCache<Self>, solvables: &mut [SolvableId]) {

@@ -8,7 +8,8 @@ fn index_of(universe: &str) -> String {
     let entry = |line: &str| {
         let (head, fields) = line.split_once("; ").unwrap_or((line, ""));
         let words: Vec<_> = head.split_whitespace().collect();
-        let fields: String = fields.split("; ").filter(|field| !field.is_empty()).map(|field| format!("{field}\n")).collect();
+        let fields: String =
+            fields.split("; ").filter(|field| !field.is_empty()).map(|field| format!("{field}\n")).collect();
         format!(
             "Package: {0}\nVersion: {1}\nArchitecture: {2}\n{fields}Filename: pool/{0}.deb\nSize: 1\nSHA256: {3}\n\n",
             words[0],
@@ -31,7 +32,12 @@ fn solve_in(universe: &str, set: &str) -> Result<Vec<String>, SolveError> {
     let mut records = Vec::new();
     index::read(&text, 0, &mut records).unwrap();
     let chosen = solve(&spec.sets["test"], &records)?;
-    Ok(chosen.into_iter().map(|index| format!("{} {} {}", records[index].package, records[index].version, records[index].architecture)).collect())
+    Ok(chosen
+        .into_iter()
+        .map(|index| {
+            format!("{} {} {}", records[index].package, records[index].version, records[index].architecture)
+        })
+        .collect())
 }
 
 fn check(universe: &str, set: &str, expect: &[&str]) {
@@ -61,13 +67,25 @@ fn dependencies_come_along() {
 #[test]
 fn an_older_version_is_taken_when_the_newest_cannot() {
     check("a 2 armhf; Depends: gone\na 1 armhf", "packages = [\"a\"]", &["a 1 armhf"]);
-    check("a 1 armhf; Depends: b (<< 2)\nb 1 armhf\nb 2 armhf", "packages = [\"a\"]", &["a 1 armhf", "b 1 armhf"]);
+    check(
+        "a 1 armhf; Depends: b (<< 2)\nb 1 armhf\nb 2 armhf",
+        "packages = [\"a\"]",
+        &["a 1 armhf", "b 1 armhf"],
+    );
 }
 
 #[test]
 fn alternatives_in_their_order() {
-    check("a 1 armhf; Depends: gone | c | b\nb 1 armhf\nc 1 armhf", "packages = [\"a\"]", &["a 1 armhf", "c 1 armhf"]);
-    check("a 1 armhf; Depends: c | b\nb 1 armhf\nc 1 armhf; Conflicts: a", "packages = [\"a\"]", &["a 1 armhf", "b 1 armhf"]);
+    check(
+        "a 1 armhf; Depends: gone | c | b\nb 1 armhf\nc 1 armhf",
+        "packages = [\"a\"]",
+        &["a 1 armhf", "c 1 armhf"],
+    );
+    check(
+        "a 1 armhf; Depends: c | b\nb 1 armhf\nc 1 armhf; Conflicts: a",
+        "packages = [\"a\"]",
+        &["a 1 armhf", "b 1 armhf"],
+    );
 }
 
 #[test]
@@ -85,9 +103,21 @@ fn provisions() {
 
 #[test]
 fn conflicts_and_breaks() {
-    check_fails("a 1 armhf; Conflicts: b\nb 1 armhf", "packages = [\"a\", \"b\"]", &["do not fit together", "a 1", "b"]);
-    check("a 1 armhf; Breaks: b (<< 2)\nb 1 armhf\nb 2 armhf", "packages = [\"a\", \"b\"]", &["a 1 armhf", "b 2 armhf"]);
-    check_fails("a 1 armhf; Conflicts: mta\nb 1 armhf; Provides: mta", "packages = [\"a\", \"b\"]", &["do not fit together"]);
+    check_fails(
+        "a 1 armhf; Conflicts: b\nb 1 armhf",
+        "packages = [\"a\", \"b\"]",
+        &["do not fit together", "a 1", "b"],
+    );
+    check(
+        "a 1 armhf; Breaks: b (<< 2)\nb 1 armhf\nb 2 armhf",
+        "packages = [\"a\", \"b\"]",
+        &["a 1 armhf", "b 2 armhf"],
+    );
+    check_fails(
+        "a 1 armhf; Conflicts: mta\nb 1 armhf; Provides: mta",
+        "packages = [\"a\", \"b\"]",
+        &["do not fit together"],
+    );
     // What replaces a name provides it and conflicts with it, and means the others.
     check("a 1 armhf; Provides: mta; Conflicts: mta", "packages = [\"a\"]", &["a 1 armhf"]);
 }
@@ -104,10 +134,22 @@ fn architectures_side_by_side() {
     let kernel = "linux 6 arm64; Depends: kmod, base\nkmod 1 armhf; Multi-Arch: foreign\nkmod 1 arm64; Multi-Arch: foreign\nbase 1 all; Multi-Arch: foreign";
     check(kernel, "packages = [\"linux:arm64\"]", &["base 1 all", "kmod 1 armhf", "linux 6 arm64"]);
     // Without Multi-Arch a package serves its own architecture only, one for all the set's own.
-    check_fails("a 1 arm64; Depends: b\nb 1 armhf", "packages = [\"a:arm64\"]", &["do not fit together", "b"]);
+    check_fails(
+        "a 1 arm64; Depends: b\nb 1 armhf",
+        "packages = [\"a:arm64\"]",
+        &["do not fit together", "b"],
+    );
     check_fails("a 1 arm64; Depends: b\nb 1 all", "packages = [\"a:arm64\"]", &["do not fit together", "b"]);
-    check("a 1 arm64; Depends: b\nb 1 arm64\nb 2 armhf", "packages = [\"a:arm64\"]", &["a 1 arm64", "b 1 arm64"]);
-    check("a 1 arm64; Depends: p:any\np 1 armhf; Multi-Arch: allowed", "packages = [\"a:arm64\"]", &["a 1 arm64", "p 1 armhf"]);
+    check(
+        "a 1 arm64; Depends: b\nb 1 arm64\nb 2 armhf",
+        "packages = [\"a:arm64\"]",
+        &["a 1 arm64", "b 1 arm64"],
+    );
+    check(
+        "a 1 arm64; Depends: p:any\np 1 armhf; Multi-Arch: allowed",
+        "packages = [\"a:arm64\"]",
+        &["a 1 arm64", "p 1 armhf"],
+    );
     check("a 1 armhf; Depends: b:arm64\nb 1 arm64", "packages = [\"a\"]", &["a 1 armhf", "b 1 arm64"]);
 }
 
@@ -121,7 +163,11 @@ fn one_name_in_two_architectures() {
 
 #[test]
 fn what_is_not_there() {
-    check_fails("systemd 1 armhf", "packages = [\"systemed\"]", &["no package systemed in trixie", "did you mean `systemd`?"]);
+    check_fails(
+        "systemd 1 armhf",
+        "packages = [\"systemed\"]",
+        &["no package systemed in trixie", "did you mean `systemd`?"],
+    );
     check_fails("a 1 armhf", "packages = [\"a:arm64\"]", &["no package a:arm64"]);
     check_fails("a 1 armhf; Depends: b (>= 3)\nb 1 armhf", "packages = [\"a\"]", &["a 1", "b >= 3"]);
 }

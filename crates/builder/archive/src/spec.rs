@@ -109,7 +109,8 @@ impl TryFrom<String> for Wish {
             None => (text.as_str(), None),
         };
         let fits = |part: &str| {
-            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
         };
         if fits(name) && architecture.as_deref().is_none_or(fits) {
             Ok(Self { name: name.into(), architecture })
@@ -145,7 +146,8 @@ impl Spec {
 
     /// The archive that has `suite`.
     pub fn archive_of(&self, suite: &str) -> Option<&str> {
-        let mut having = self.archives.iter().filter(|(_, archive)| archive.suites.iter().any(|own| own == suite));
+        let mut having =
+            self.archives.iter().filter(|(_, archive)| archive.suites.iter().any(|own| own == suite));
         having.next().map(|(name, _)| name.as_str())
     }
 
@@ -178,7 +180,8 @@ impl Spec {
 impl ArchiveSpec {
     fn check(&self, name: &str, problems: &mut Vec<String>) {
         if !(self.mirror.starts_with("http://") || self.mirror.starts_with("https://")) {
-            problems.push(format!("archives.{name}.mirror: {:?} is not an http or https address", self.mirror));
+            problems
+                .push(format!("archives.{name}.mirror: {:?} is not an http or https address", self.mirror));
         }
         if self.keys.is_empty() {
             problems.push(format!("archives.{name}.keys: without a key nothing can be verified"));
@@ -202,13 +205,16 @@ impl SetSpec {
         let mut say = |text: String| problems.push(format!("sets.{name}{text}"));
         for suite in &self.suites {
             if spec.archive_of(suite).is_none() {
-                let known = spec.archives.values().flat_map(|archive| archive.suites.iter().map(String::as_str));
+                let known =
+                    spec.archives.values().flat_map(|archive| archive.suites.iter().map(String::as_str));
                 say(format!(".suites: no archive has {suite:?}{}", crate::nearest::hint(suite, known)));
             }
         }
-        for (key, list) in
-            [("suites", &self.suites), ("components", &self.components), ("architectures", &self.architectures)]
-        {
+        for (key, list) in [
+            ("suites", &self.suites),
+            ("components", &self.components),
+            ("architectures", &self.architectures),
+        ] {
             if list.is_empty() {
                 say(format!(".{key}: must not be empty"));
             }
@@ -217,7 +223,9 @@ impl SetSpec {
             say(": asks for no package".into());
         }
         for wish in self.packages.iter().chain(&self.alone) {
-            if let Some(architecture) = wish.architecture.as_ref().filter(|own| !self.architectures.contains(own)) {
+            if let Some(architecture) =
+                wish.architecture.as_ref().filter(|own| !self.architectures.contains(own))
+            {
                 say(format!(": {wish} is of {architecture:?}, which is not among the set's architectures"));
             }
         }
@@ -261,7 +269,11 @@ mod tests {
                 assert!(message.contains(part), "{from} → {to}: {message}");
             }
         };
-        check("suites = [\"trixie\"]\n        arch", "suites = [\"trixy\"]\n        arch", &["trixy", "did you mean `trixie`"]);
+        check(
+            "suites = [\"trixie\"]\n        arch",
+            "suites = [\"trixy\"]\n        arch",
+            &["trixy", "did you mean `trixie`"],
+        );
         check("\"armhf\", \"arm64\"", "\"armhf\"", &["linux-image-arm64:arm64", "architectures"]);
         check("http://", "ftp://", &["archives.debian.mirror"]);
         check("04B5", "04b5", &["not a fingerprint"]);
@@ -274,7 +286,13 @@ mod tests {
         let of = |text: &str| Spec::parse(text).unwrap().fingerprint("root").unwrap();
         let original = of(GOOD);
         assert_eq!(of(&GOOD.replace("ftp.example", "mirror.example")), original);
-        assert_eq!(of(&GOOD.replace("\"systemd\", \"linux-image-arm64:arm64\"", "\"linux-image-arm64:arm64\", \"systemd\"")), original);
+        assert_eq!(
+            of(&GOOD.replace(
+                "\"systemd\", \"linux-image-arm64:arm64\"",
+                "\"linux-image-arm64:arm64\", \"systemd\""
+            )),
+            original
+        );
         assert_ne!(of(&GOOD.replace("\"systemd\"", "\"udev\"")), original);
     }
 }

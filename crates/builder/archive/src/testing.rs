@@ -7,7 +7,10 @@ mod server;
 use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, path::PathBuf};
 
 use pgp::{
-    composed::{ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedSecretKey},
+    composed::{
+        ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedPublicKey,
+        SignedSecretKey,
+    },
     types::{KeyDetails, Password},
 };
 
@@ -42,7 +45,10 @@ impl Content {
 pub fn site_of_lock(lock: &Lock, cache: &Cache) -> Site {
     let packages = lock.sets.values().flat_map(|set| &set.packages);
     let here = packages.filter(|package| cache.has(&package.sha256, package.size));
-    here.map(|package| (format!("{}/{}", package.archive, package.path), Content::File(cache.object(&package.sha256)))).collect()
+    here.map(|package| {
+        (format!("{}/{}", package.archive, package.path), Content::File(cache.object(&package.sha256)))
+    })
+    .collect()
 }
 
 /// A key that signs Releases.
@@ -60,7 +66,11 @@ impl Signer {
     /// A new key.
     pub fn new() -> Self {
         let mut parameters = SecretKeyParamsBuilder::default();
-        parameters.key_type(KeyType::Ed25519Legacy).can_certify(true).can_sign(true).primary_user_id("Test <test@example.org>".into());
+        parameters
+            .key_type(KeyType::Ed25519Legacy)
+            .can_certify(true)
+            .can_sign(true)
+            .primary_user_id("Test <test@example.org>".into());
         let parameters = parameters.build().expect("the parameters are complete");
         Self { key: parameters.generate(rand::thread_rng()).expect("a key can be made") }
     }
@@ -72,7 +82,9 @@ impl Signer {
 
     /// Its public half, ASCII-armoured.
     pub fn armoured(&self) -> String {
-        SignedPublicKey::from(self.key.clone()).to_armored_string(ArmorOptions::default()).expect("a key can be written")
+        SignedPublicKey::from(self.key.clone())
+            .to_armored_string(ArmorOptions::default())
+            .expect("a key can be written")
     }
 
     /// Clear-signs a text.
@@ -102,7 +114,13 @@ impl Deb {
     /// A package with one small file.
     pub fn new(name: &str, version: &str, architecture: &str) -> Self {
         let file = (format!("usr/share/doc/{name}/copyright"), format!("{name} {version}\n").into_bytes());
-        Self { name: name.into(), version: version.into(), architecture: architecture.into(), fields: String::new(), files: vec![file] }
+        Self {
+            name: name.into(),
+            version: version.into(),
+            architecture: architecture.into(),
+            fields: String::new(),
+            files: vec![file],
+        }
     }
 
     /// The same with more control fields.
@@ -120,7 +138,10 @@ impl Deb {
 
     /// Its `control` file.
     pub fn control(&self) -> String {
-        format!("Package: {}\nVersion: {}\nArchitecture: {}\n{}", self.name, self.version, self.architecture, self.fields)
+        format!(
+            "Package: {}\nVersion: {}\nArchitecture: {}\n{}",
+            self.name, self.version, self.architecture, self.fields
+        )
     }
 
     /// Where it is in the pool.
@@ -144,7 +165,11 @@ impl Deb {
         append(&mut control, "control", self.control().as_bytes());
         let control = control.into_inner().expect("a tar can be written to memory");
         let mut deb = ar::Builder::new(Vec::new());
-        for (name, bytes) in [("debian-binary", b"2.0\n".to_vec()), ("control.tar.xz", xz(&control)), ("data.tar.xz", xz(data))] {
+        for (name, bytes) in [
+            ("debian-binary", b"2.0\n".to_vec()),
+            ("control.tar.xz", xz(&control)),
+            ("data.tar.xz", xz(data)),
+        ] {
             let header = ar::Header::new(name.into(), bytes.len() as u64);
             deb.append(&header, bytes.as_slice()).expect("an ar archive can be written to memory");
         }
@@ -205,7 +230,10 @@ impl Suite {
         site.insert(format!("{dists}/InRelease"), Content::Bytes(signer.sign(&self.release())));
         for (path, bytes) in self.indexes() {
             let folder = path.trim_end_matches("/Packages.xz");
-            site.insert(format!("{dists}/{folder}/by-hash/SHA256/{}", Digest::of(&bytes)), Content::Bytes(bytes.clone()));
+            site.insert(
+                format!("{dists}/{folder}/by-hash/SHA256/{}", Digest::of(&bytes)),
+                Content::Bytes(bytes.clone()),
+            );
             site.insert(format!("{dists}/{path}"), Content::Bytes(bytes));
         }
         for package in &self.packages {
@@ -216,7 +244,8 @@ impl Suite {
     /// Its indexes by path below the suite, for the three architectures that we use.
     fn indexes(&self) -> Vec<(String, Vec<u8>)> {
         let index = |architecture: &str| {
-            let held = self.packages.iter().filter(|deb| [architecture, "all"].contains(&deb.architecture.as_str()));
+            let held =
+                self.packages.iter().filter(|deb| [architecture, "all"].contains(&deb.architecture.as_str()));
             let text: String = held.map(entry).collect();
             (format!("main/binary-{architecture}/Packages.xz"), xz(text.as_bytes()))
         };
@@ -226,7 +255,13 @@ impl Suite {
 
 fn entry(deb: &Deb) -> String {
     let bytes = deb.build();
-    format!("{}Filename: {}\nSize: {}\nSHA256: {}\n\n", deb.control(), deb.path(), bytes.len(), Digest::of(&bytes))
+    format!(
+        "{}Filename: {}\nSize: {}\nSHA256: {}\n\n",
+        deb.control(),
+        deb.path(),
+        bytes.len(),
+        Digest::of(&bytes)
+    )
 }
 
 /// An `archives.toml` with one archive `debian`, signed by `signer`, and the given `[sets.…]` text. The key file is

@@ -45,7 +45,9 @@ pub enum UnpackFault {
     #[error("it has not been fetched")]
     NotFetched,
     /// The cached file changed since it was fetched.
-    #[error("its file in the cache was damaged and is removed now: run the same command again to fetch it anew")]
+    #[error(
+        "its file in the cache was damaged and is removed now: run the same command again to fetch it anew"
+    )]
     Damaged,
     /// Not an `ar` archive with the two members, or not in a known compression.
     #[error("it is not a Debian package: {0}")]
@@ -142,7 +144,12 @@ fn decompress(cache: &Cache, locked: &LockedPackage, out: &mut File, path: &Path
         std::fs::remove_file(&object).map_err(CacheError::io("remove", &object))?;
         return Err(UnpackFault::Damaged);
     }
-    let mut sink = Sink { out: io::BufWriter::with_capacity(1 << 18, out), crc: crc32fast::Hasher::new(), length: 0, fault: None };
+    let mut sink = Sink {
+        out: io::BufWriter::with_capacity(1 << 18, out),
+        crc: crc32fast::Hasher::new(),
+        length: 0,
+        fault: None,
+    };
     let lengths = members(&mut deb, &mut sink);
     if let Some(fault) = sink.fault.take() {
         return Err(CacheError::io("write", path)(fault).into());
@@ -197,7 +204,11 @@ fn members(deb: &mut File, sink: &mut Sink<'_>) -> Result<[u64; 2], UnpackFault>
             (2, _) => break,
             // dpkg allows and skips members whose names begin with an underscore.
             _ if name.starts_with('_') => continue,
-            _ => return Err(UnpackFault::NotADeb("its members are not debian-binary, control.tar and data.tar")),
+            _ => {
+                return Err(UnpackFault::NotADeb(
+                    "its members are not debian-binary, control.tar and data.tar",
+                ));
+            }
         };
         let before = sink.length;
         let mut decoder = decoder(&name, entry)?;
@@ -226,7 +237,8 @@ fn read(locked: &LockedPackage, control: &Bytes, data: &Bytes) -> Result<Package
             members.insert(String::from_utf8_lossy(path.as_bytes()).into_owned(), content);
         }
     }
-    let said = members.get("control").and_then(|control| std::str::from_utf8(control).ok()).unwrap_or_default();
+    let said =
+        members.get("control").and_then(|control| std::str::from_utf8(control).ok()).unwrap_or_default();
     let said = deb822::paragraphs(said).next();
     let field = |name| said.and_then(|said| said.get(name)).unwrap_or_default();
     let found = [field("Package"), field("Version"), field("Architecture")];
@@ -256,7 +268,8 @@ fn entries(all: &Bytes, member: &'static str) -> Result<Vec<(TreePath, Node)>, U
         let path = TreePath::parse(&raw)?;
         let (start, size) = (entry.raw_file_position(), entry.size());
         let content = || {
-            let (start, end) = (usize::try_from(start).ok()?, usize::try_from(start.checked_add(size)?).ok()?);
+            let (start, end) =
+                (usize::try_from(start).ok()?, usize::try_from(start.checked_add(size)?).ok()?);
             (end <= all.len()).then(|| all.slice(start..end))
         };
         let fault = |what| UnpackFault::Entry { path: String::from_utf8_lossy(&raw).into_owned(), what };
@@ -272,10 +285,13 @@ fn entries(all: &Bytes, member: &'static str) -> Result<Vec<(TreePath, Node)>, U
                 files.insert(path.clone(), path.clone());
                 Kind::File(content().ok_or_else(|| fault("is cut off"))?)
             }
-            EntryType::Symlink => Kind::Symlink(link.ok_or_else(|| fault("is a link to nothing"))?.into_owned()),
+            EntryType::Symlink => {
+                Kind::Symlink(link.ok_or_else(|| fault("is a link to nothing"))?.into_owned())
+            }
             EntryType::Link => {
                 let target = TreePath::parse(link.ok_or_else(|| fault("is a link to nothing"))?)?;
-                let target = files.get(&target).ok_or_else(|| fault("is a hard link to no file before it"))?.clone();
+                let target =
+                    files.get(&target).ok_or_else(|| fault("is a hard link to no file before it"))?.clone();
                 files.insert(path.clone(), target.clone());
                 Kind::HardLink(target)
             }
@@ -306,16 +322,28 @@ fn meta(header: &tar::Header) -> Option<Meta> {
 }
 
 /// A tree has no place for extended attributes: losing one silently could lose a capability or a label.
-fn refuse_extensions(entry: &mut tar::Entry<'_, io::Cursor<&Bytes>>, member: &'static str) -> Result<(), UnpackFault> {
+fn refuse_extensions(
+    entry: &mut tar::Entry<'_, io::Cursor<&Bytes>>,
+    member: &'static str,
+) -> Result<(), UnpackFault> {
     const KNOWN: [&[u8]; 9] =
         [b"path", b"linkpath", b"size", b"mtime", b"atime", b"ctime", b"uid", b"gid", b"comment"];
     let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
     let extensions = entry.pax_extensions().map_err(|source| UnpackFault::Stream { member, source })?;
     for extension in extensions.into_iter().flatten() {
         let extension = extension.map_err(|source| UnpackFault::Stream { member, source })?;
-        if !KNOWN.contains(&extension.key_bytes()) && ![b"uname".as_slice(), b"gname"].contains(&extension.key_bytes()) {
-            return Err(UnpackFault::Entry { path, what: "has an extended attribute, which a tree cannot hold" });
+        if !KNOWN.contains(&extension.key_bytes())
+            && ![b"uname".as_slice(), b"gname"].contains(&extension.key_bytes())
+        {
+            return Err(UnpackFault::Entry {
+                path,
+                what: "has an extended attribute, which a tree cannot hold",
+            });
         }
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;

@@ -1,12 +1,6 @@
 //! A mirror that does everything wrong, and what becomes of it.
 
-use std::{
-    collections::BTreeMap,
-    error::Error as _,
-    fs,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, error::Error as _, fs, path::Path, time::Duration};
 
 use pilotlight_archive::{
     Archives, Cache, Error, Fault, FetchError, Lock, Patience, Show,
@@ -37,7 +31,9 @@ impl Scene {
         .take(300_000)
         .collect();
         let packages = vec![
-            Deb::new("top", "2-1", "armhf").with_fields("Depends: base (>= 1)\n").with_file("usr/share/top/noise", noise),
+            Deb::new("top", "2-1", "armhf")
+                .with_fields("Depends: base (>= 1)\n")
+                .with_file("usr/share/top/noise", noise),
             Deb::new("base", "1:1.0", "all"),
         ];
         let signer = Signer::new();
@@ -73,8 +69,12 @@ impl Scene {
 
     fn archives_at(&self, mirrors: &[String]) -> Archives {
         let mirrors = BTreeMap::from([("debian".to_owned(), mirrors.to_vec())]);
-        let patience = Patience { stall: Duration::from_millis(300), rounds: 2, pause: Duration::from_millis(1) };
-        Archives::open(self.folder.path(), mirrors, self.cache()).unwrap().with_patience(patience).with_show(Show::Nothing)
+        let patience =
+            Patience { stall: Duration::from_millis(300), rounds: 2, pause: Duration::from_millis(1) };
+        Archives::open(self.folder.path(), mirrors, self.cache())
+            .unwrap()
+            .with_patience(patience)
+            .with_show(Show::Nothing)
     }
 
     fn lock(&self) -> Lock {
@@ -145,10 +145,14 @@ fn a_changed_spec_makes_the_lock_stale() {
     let scene = Scene::new();
     let lock = scene.lock();
     let changed = SETS.replace("\"top\"", "\"base\"");
-    fs::write(scene.folder.path().join("archives.toml"), archives_toml(&scene.signer, &["test"], &changed)).unwrap();
+    fs::write(scene.folder.path().join("archives.toml"), archives_toml(&scene.signer, &["test"], &changed))
+        .unwrap();
     let fault = scene.archives().fetch(&lock, &["small"]).unwrap_err();
     says(&fault, &["small", "cargo xtask lock"]);
-    says(&scene.archives().fetch(&lock, &["smal"]).unwrap_err(), &["no set \"smal\"", "did you mean `small`?"]);
+    says(
+        &scene.archives().fetch(&lock, &["smal"]).unwrap_err(),
+        &["no set \"smal\"", "did you mean `small`?"],
+    );
 }
 
 #[test]
@@ -156,9 +160,18 @@ fn a_tampered_release() {
     let scene = Scene::new();
     let mut site = scene.site(&scene.suite(), &scene.signer);
     let text = String::from_utf8(site[IN_RELEASE].read()).unwrap();
-    site.insert(IN_RELEASE.into(), Content::Bytes(text.replacen("Suite: test", "Suite: best", 1).into_bytes()));
+    site.insert(
+        IN_RELEASE.into(),
+        Content::Bytes(text.replacen("Suite: test", "Suite: best", 1).into_bytes()),
+    );
     scene.server.serve(site);
-    scene.lock_fails(&["the Release of test", IN_RELEASE, "does not fit the text", &scene.signer.fingerprint(), "--mirror"]);
+    scene.lock_fails(&[
+        "the Release of test",
+        IN_RELEASE,
+        "does not fit the text",
+        &scene.signer.fingerprint(),
+        "--mirror",
+    ]);
 }
 
 #[test]
@@ -194,7 +207,10 @@ fn another_suite_than_asked() {
     let scene = Scene::new();
     let mut site = scene.site(&scene.suite(), &scene.signer);
     let other = Suite::new("other", scene.packages.clone());
-    site.insert(IN_RELEASE.into(), Content::Bytes(scene.signer.sign(&other.release().replace("Suite: test", "Suite: x"))));
+    site.insert(
+        IN_RELEASE.into(),
+        Content::Bytes(scene.signer.sign(&other.release().replace("Suite: test", "Suite: x"))),
+    );
     scene.server.serve(site);
     scene.lock_fails(&["\"other\", asked was \"test\""]);
 }
@@ -215,7 +231,8 @@ fn an_index_that_is_not_the_signed_one() {
 fn a_package_that_there_is_not() {
     let scene = Scene::new();
     let changed = SETS.replace("\"top\"", "\"topp\"");
-    fs::write(scene.folder.path().join("archives.toml"), archives_toml(&scene.signer, &["test"], &changed)).unwrap();
+    fs::write(scene.folder.path().join("archives.toml"), archives_toml(&scene.signer, &["test"], &changed))
+        .unwrap();
     scene.lock_fails(&["no package topp in test", "did you mean `top`?"]);
 }
 
@@ -224,7 +241,8 @@ fn a_tampered_package() {
     let scene = Scene::new();
     let lock = scene.lock();
     scene.server.trouble(&scene.path(0), Trouble::Flip);
-    let fault = scene.fetch_fails(&lock, &["top 2-1 (armhf)", &scene.path(0), "tampered", "nothing of it was kept"]);
+    let fault =
+        scene.fetch_fails(&lock, &["top 2-1 (armhf)", &scene.path(0), "tampered", "nothing of it was kept"]);
     assert!(matches!(fault, Fault::Tampered { .. }), "{fault:?}");
     scene.server.heal();
     scene.archives().fetch(&lock, &["small"]).unwrap();
@@ -323,7 +341,8 @@ fn a_mirror_without_ranges() {
     let top = lock.sets["small"].packages.iter().find(|package| package.name == "top").unwrap();
     for trouble in [Trouble::NoRanges, Trouble::WrongRange] {
         let whole = scene.packages[0].build();
-        fs::write(scene.cache().root().join("partial").join(top.sha256.to_string()), &whole[..50_000]).unwrap();
+        fs::write(scene.cache().root().join("partial").join(top.sha256.to_string()), &whole[..50_000])
+            .unwrap();
         scene.server.trouble(&scene.path(0), trouble);
         scene.archives().fetch(&lock, &["small"]).unwrap();
         scene.unpacks(&lock);
@@ -346,7 +365,8 @@ fn another_mirror_helps() {
     ] {
         bad.trouble(&scene.path(0), trouble.clone());
         bad.trouble(IN_RELEASE, trouble);
-        let mirrors = ["http://127.0.0.1:1/debian".into(), bad.mirror("debian"), scene.server.mirror("debian")];
+        let mirrors =
+            ["http://127.0.0.1:1/debian".into(), bad.mirror("debian"), scene.server.mirror("debian")];
         let archives = scene.archives_at(&mirrors);
         assert_eq!(archives.lock(NOW).unwrap(), lock);
         archives.fetch(&lock, &["small"]).unwrap();
@@ -404,7 +424,10 @@ fn damage_in_the_cache() {
     // A package that changed is noticed before anything of it is used, and fetched anew.
     fs::remove_file(&unpacked).unwrap();
     flip(&scene.cache().object(&top.sha256));
-    says(&scene.archives().packages(&lock, "small").unwrap_err(), &["top 2-1 (armhf)", "damaged", "run the same command again"]);
+    says(
+        &scene.archives().packages(&lock, "small").unwrap_err(),
+        &["top 2-1 (armhf)", "damaged", "run the same command again"],
+    );
     scene.archives().fetch(&lock, &["small"]).unwrap();
     scene.unpacks(&lock);
 }

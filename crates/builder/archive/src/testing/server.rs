@@ -125,7 +125,8 @@ fn answer(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         decide(&mut state, &path, from)
     };
     let body = answer.content.get(answer.start..).unwrap_or_default();
-    let mut head = format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\nConnection: close\r\n", answer.status, body.len());
+    let mut head =
+        format!("HTTP/1.1 {} X\r\nContent-Length: {}\r\nConnection: close\r\n", answer.status, body.len());
     if answer.status == 206 {
         let (start, whole) = (answer.claimed_start.unwrap_or(answer.start), answer.content.len());
         head += &format!("Content-Range: bytes {start}-{}/{whole}\r\n", whole.saturating_sub(1));
@@ -163,7 +164,15 @@ fn decide(state: &mut State, path: &str, from: Option<usize>) -> Answer {
     let content = content.unwrap_or_default();
     let in_range = from.filter(|from| *from < content.len());
     let mut answer = Answer {
-        status: if !found { 404 } else if from.is_some() && in_range.is_none() { 416 } else if from.is_some() { 206 } else { 200 },
+        status: if !found {
+            404
+        } else if from.is_some() && in_range.is_none() {
+            416
+        } else if from.is_some() {
+            206
+        } else {
+            200
+        },
         start: in_range.unwrap_or(if from.is_some() { content.len() } else { 0 }),
         content,
         stop_after: None,
