@@ -64,6 +64,11 @@ impl Policy {
         self.unflushed.map(|since| since + FLUSH)
     }
 
+    /// The one before is still under way at `now`: the next second, then.
+    pub fn postpone(&mut self, now: Duration) {
+        self.unflushed = self.unflushed.map(|_| now);
+    }
+
     /// The log was made durable, or that failed and will not be tried again for these lines.
     pub fn flushed(&mut self) {
         self.unflushed = None;
@@ -105,6 +110,8 @@ mod tests {
         assert_eq!(policy.flush_at(), None);
         policy.written(1, at(1501));
         assert_eq!(policy.flush_at(), Some(at(2501)));
+        policy.postpone(at(2600));
+        assert_eq!(policy.flush_at(), Some(at(3600)));
     }
 
     #[test]

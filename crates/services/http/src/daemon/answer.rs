@@ -63,7 +63,7 @@ fn asset(site: &Site, name: &str, method: &Method, headers: &HeaderMap) -> Answe
         Err(error) => return refusal(StatusCode::NOT_FOUND, error),
     };
     let Opened { file, length, inode, changed_ns } = opened;
-    let etag = format!("\"{}-{inode:x}-{length:x}-{changed_ns:x}\"", site.boot);
+    let etag = format!("\"{}-{inode:x}-{length:x}-{changed_ns:x}\"", site.run);
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let conditions = Conditions {
         // RFC 9110 § 14.2: a range means something with GET alone.

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use pilotlight_kit::{Events, beneath::Root, lab, systemd};
 use pilotlight_lab::paths;
+use rustix::rand::GetRandomFlags;
 use site::Site;
 
 /// Threads that read files. The page cache answers most reads at once; a card has one queue anyway.
@@ -52,7 +53,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let root = Root::open(&arguments.root)
         .with_context(|| format!("cannot serve {}: no readable folder", arguments.root.display()))?;
     let sockets = listener::open(systemd::listen_fds(), &arguments.listen)?;
-    let site = Rc::new(Site::new(lab, root, Events::new(&arguments.events)));
+    let mut run = [0; 6];
+    rustix::rand::getrandom(&mut run, GetRandomFlags::empty()).context("the kernel gave no random bytes")?;
+    let site = Rc::new(Site::new(lab, root, Events::new(&arguments.events), run));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(READERS)

@@ -13,9 +13,9 @@ const SERVICE: &str = "http";
 pub(crate) struct Site {
     pub(crate) lab: Lab,
     pub(crate) root: Root,
-    /// Part of every entity tag: a file in the read-only root changes with the image alone, which only a
-    /// reboot exchanges, and its times and numbers may be the same in both.
-    pub(crate) boot: String,
+    /// Part of every entity tag, different in every run: what a file in the read-only root says changes with
+    /// the image, while its size, time and number may stay the same.
+    pub(crate) run: String,
     events: Events,
     drops: RefCell<Drops>,
     started: Instant,
@@ -34,10 +34,9 @@ pub(crate) struct Record {
 }
 
 impl Site {
-    pub(crate) fn new(lab: Lab, root: Root, events: Events) -> Self {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let boot = boot.chars().filter(char::is_ascii_hexdigit).take(12).collect();
-        Self { lab, root, boot, events, drops: RefCell::default(), started: Instant::now() }
+    pub(crate) fn new(lab: Lab, root: Root, events: Events, run: [u8; 6]) -> Self {
+        let run = run.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { lab, root, run, events, drops: RefCell::default(), started: Instant::now() }
     }
 
     /// Tells of an answer that has left, or never will.

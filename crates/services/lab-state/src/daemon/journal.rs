@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -23,12 +24,19 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: Option<File>,
     policy: Policy,
+    /// The flush that is under way.
+    flushing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Journal {
     pub(crate) fn new(folder: &Path) -> Self {
-        let mut journal =
-            Self { folder: folder.to_owned(), path: folder.join(LOG), file: None, policy: Policy::default() };
+        let mut journal = Self {
+            folder: folder.to_owned(),
+            path: folder.join(LOG),
+            file: None,
+            policy: Policy::default(),
+            flushing: None,
+        };
         if let Err(error) = journal.open() {
             journal.say_failed(&error);
         }
@@ -74,14 +82,42 @@ impl Journal {
         }
     }
 
-    /// Makes the log durable when that is due, or at once.
-    pub(crate) fn flush(&mut self, now: Duration, at_once: bool) {
-        if self.policy.flush_at().is_none_or(|at| now < at && !at_once) {
+    /// Makes the log durable when that is due. A card can take most of a second for it, in which a few dozen
+    /// events may come and the socket holds ten: so it happens beside the taking.
+    pub(crate) fn flush(&mut self, now: Duration) {
+        if self.policy.flush_at().is_none_or(|at| now < at) {
             return;
         }
-        let flushed = self.file.as_ref().map(File::sync_data);
+        if self.flushing.as_ref().is_some_and(|flushing| !flushing.is_finished()) {
+            return self.policy.postpone(now);
+        }
+        self.flushed();
+        let file = self.file.as_ref().map(File::try_clone);
         self.policy.flushed();
-        if let Some(Err(error)) = flushed {
+        match file {
+            Some(Ok(file)) => {
+                let thread = thread::Builder::new().name("flush".to_owned());
+                match thread.spawn(move || file.sync_data()) {
+                    Ok(flushing) => self.flushing = Some(flushing),
+                    Err(error) => self.say_failed(&error),
+                }
+            }
+            Some(Err(error)) => self.say_failed(&error),
+            None => {}
+        }
+    }
+
+    /// Makes the log durable and waits for that.
+    pub(crate) fn finish(&mut self) {
+        self.flushed();
+        if let Some(Err(error)) = self.file.as_ref().map(File::sync_data) {
+            self.say_failed(&error);
+        }
+        self.policy.flushed();
+    }
+
+    fn flushed(&mut self) {
+        if let Some(Ok(Err(error))) = self.flushing.take().map(JoinHandle::join) {
             self.say_failed(&error);
         }
     }
@@ -127,7 +163,8 @@ impl Journal {
     }
 
     fn say_failed(&self, error: &io::Error) {
-        let reason = format!("cannot write {}: {error}; events that are lost are counted", self.path.display());
+        let reason =
+            format!("cannot write {}: {error}; events that are lost are counted", self.path.display());
         print(&stamped(Event::failed(SERVICE, "log", reason)));
     }
 }
@@ -154,7 +191,7 @@ mod tests {
         fs::write(folder.path().join(LOG), "{\"whole\":1}\n{\"cut").unwrap();
         let mut journal = Journal::new(folder.path());
         journal.append(b"{\"new\":1}\n", Duration::ZERO);
-        journal.flush(Duration::ZERO, true);
+        journal.finish();
         assert_eq!(text(&folder, LOG), "{\"whole\":1}\n{\"cut\n{\"new\":1}\n");
     }
 

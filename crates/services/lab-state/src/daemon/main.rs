@@ -33,9 +33,9 @@ struct Arguments {
     /// The folder of the log.
     #[arg(long, value_name = "DIR", default_value = paths::EVENTS_DIR)]
     state: PathBuf,
-    /// A user who may send events, by number, and the service it speaks for, as in 901=dhcp; may be given more
-    /// than once. Without it, only the user who runs this may.
-    #[arg(long, value_name = "UID[=SERVICE]")]
+    /// A user who may send events besides the one who runs this, by number, and the service it speaks for; may
+    /// be given more than once. The defaults are the image's own users.
+    #[arg(long, value_name = "UID[=SERVICE]", default_values = ["901=dhcp", "902=tftp", "903=http"])]
     allow_uid: Vec<Sender>,
 }
 
@@ -52,11 +52,8 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = signals::stop_requests().context("cannot wait for signals")?;
     let socket = socket::open(systemd::listen_fds(), &arguments.events)?;
-    let mut senders = arguments.allow_uid;
-    if senders.is_empty() {
-        senders.push(Sender { uid: rustix::process::getuid().as_raw(), service: None });
-    }
-    let intake = Intake::new(senders);
+    let own = Sender { uid: rustix::process::getuid().as_raw(), service: None };
+    let intake = Intake::new(arguments.allow_uid.into_iter().chain([own]));
     let mut journal = journal::Journal::new(&arguments.state);
     let mut drops = Drops::default();
     let started = Instant::now();
@@ -89,10 +86,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         for (reason, count) in drops.overdue(now) {
             journal.own(dropped(reason, count), now);
         }
-        journal.flush(now, stopping);
         if stopping {
+            journal.finish();
             return Ok(());
         }
+        journal.flush(now);
     }
 }
 
