@@ -38,21 +38,21 @@ impl Extent {
 /// Boot partition of slot A. The first 4 MiB stay free: they hold the partition table, and cards erase in units
 /// of up to 4 MiB, so that no partition shares one with the table.
 ///
-/// 96 MiB: firmware 10, kernel 14, initrd 10 and device trees come to less than 40 MiB, half again as much is
-/// 60; FAT32 with clusters of one sector needs 33 MiB at least to be FAT32 at all.
+/// 96 MiB: firmware, kernel, initrd and device trees of the first image come to 19 MiB, so there is room for
+/// several times that; FAT32 with clusters of one sector needs 33 MiB at least to be FAT32 at all.
 pub const BOOT_A: Extent = Extent::mib(4, 100);
 /// Boot partition of slot B: as large as the one of slot A.
 pub const BOOT_B: Extent = Extent::mib(100, 196);
-/// Root of slot A. 412 MiB: system and kernel modules come to about 100 MiB, the largest payload for nodes that
-/// is baked in to 170; half again as much is 405.
+/// Root of slot A. 412 MiB: what two equal roots leave below 1 GiB. The first image's root, with one installer to
+/// hand out, has 84 MiB; the rest is room for what later profiles bake in, of which none is measured yet.
 pub const ROOT_A: Extent = Extent::mib(196, 608);
 /// Root of slot B: as large as the one of slot A.
 pub const ROOT_B: Extent = Extent::mib(608, 1020);
 /// Where the data partition starts: at exactly 1 GiB, whatever becomes of the rest, so that an image of another
 /// version never moves what an owner keeps. The 4 MiB before it are spare.
 pub const DATA_START: u64 = 1024 * MIB;
-/// The data partition as an image brings it; `init` grows it to the card's end. 256 MiB: the smallest that still
-/// gets a journal of 16 MiB, enough for the 32 GB that it grows to.
+/// The data partition as an image brings it; `init` grows it to the card's end. 256 MiB: its journal has 16 MiB,
+/// which growing does not change, and a card of 2 GB still takes it.
 pub const DATA_IMAGE: Extent = Extent::mib(1024, 1280);
 /// The length of an image in bytes: the smallest card that takes it.
 pub const IMAGE_LEN: u64 = DATA_IMAGE.end();

@@ -51,13 +51,14 @@ impl Options {
     }
 }
 
-/// The level of zstd unless told otherwise. Measured on a Debian root of 282 MB, 87 of them modules that are
-/// compressed already, on two busy cores with blocks of 256 KiB: level 1 takes 0.7 s for 161 MB, 3 takes 1.0 s
-/// for 158, 6 and 9 take 3 s for 157 and 155, 15 takes 27 s for 151.
+/// The level of zstd unless told otherwise. Measured once each on a Debian root of 282 MB, 87 of them modules that
+/// are compressed already, with blocks of 256 KiB on two cores shared with other work, so that the times are
+/// rough: level 1 took 0.7 s for 161 MB, 3 took 1.0 s for 158, 6 and 9 took about 3 s for 157 and 155, 15 took
+/// 27 s for 151.
 pub const DEFAULT_LEVEL: i32 = 3;
-/// The length of a data block in bytes unless told otherwise. At level 3, 128 KiB come to 161 MB, 256 to 158, 512
-/// to 156. A page that is read costs a whole block: 256 KiB unpack in a millisecond on a Pi 3, and the kernel's
-/// three cached fragments and one buffer a processor are 2 MB of its 1 GB.
+/// The length of a data block in bytes unless told otherwise. On the same root at level 3, 128 KiB come to 161 MB,
+/// 256 to 158, 512 to 156. A page that is read costs a whole block, and the kernel keeps three fragments and one
+/// buffer a processor: about 2 MB of a Pi 3's 1 GB. How long a Pi takes to unpack one is not measured.
 pub const DEFAULT_BLOCK_SIZE: u32 = 256 << 10;
 
 /// What was written.
