@@ -16,7 +16,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let name = arguments.lab.display().to_string();
-    let text = std::fs::read_to_string(&arguments.lab).with_context(|| format!("cannot read the lab {name}"))?;
+    let text =
+        std::fs::read_to_string(&arguments.lab).with_context(|| format!("cannot read the lab {name}"))?;
     match pilotlight_lab::parse(&text) {
         Ok(lab) => {
             let nodes = lab.nodes.len();

@@ -21,14 +21,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut good = true;
     println!("this machine");
     good &= say(std::env::consts::ARCH == "x86_64" && cfg!(target_os = "linux"), "Linux on x86-64");
-    for (program, flag) in [("cargo", "--version"), ("rustc", "--version"), ("cc", "--version"), ("git", "--version")] {
+    for (program, flag) in
+        [("cargo", "--version"), ("rustc", "--version"), ("cc", "--version"), ("git", "--version")]
+    {
         match version(program, flag) {
             Some(text) => good &= say(true, &text),
             None => good &= say(false, &format!("{program} is not there: install it")),
         }
     }
     // Only the `net` layer of the tests needs them; a container without them still builds images.
-    let namespaces = Command::new("unshare").args(["-Urn", "true"]).output().is_ok_and(|out| out.status.success());
+    let namespaces =
+        Command::new("unshare").args(["-Urn", "true"]).output().is_ok_and(|out| out.status.success());
     say(namespaces, "unprivileged user namespaces (for the test layers `net` and `image`)");
 
     let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;

@@ -47,7 +47,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn summary(report: &Report, start: Instant) {
     let summary = &report.summary;
-    let path = summary.path.strip_prefix(std::env::current_dir().unwrap_or_default()).unwrap_or(&summary.path);
+    let path =
+        summary.path.strip_prefix(std::env::current_dir().unwrap_or_default()).unwrap_or(&summary.path);
     let path = path.display();
     println!("image      {path}");
     println!(

@@ -18,8 +18,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's clock is before 1970")?;
-    let changes =
-        pilotlight_card::relock(&ui::workspace()?, &arguments.source.settings(), now.as_secs().cast_signed())?;
+    let changes = pilotlight_card::relock(
+        &ui::workspace()?,
+        &arguments.source.settings(),
+        now.as_secs().cast_signed(),
+    )?;
     for line in &changes {
         println!("{line}");
     }

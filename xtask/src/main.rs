@@ -42,7 +42,7 @@ enum Verb {
 /// Where packages come from; the same words for every verb that may fetch.
 #[derive(Debug, Clone, Args)]
 struct Source {
-    /// A Debian mirror to try first, such as http://mirror.example/debian; may be given more than once
+    /// A Debian mirror to try first, such as `http://mirror.example/debian`; may be given more than once
     #[arg(long = "mirror", value_name = "URL", env = "PILOTLIGHT_MIRROR", value_delimiter = ' ')]
     mirrors: Vec<String>,
     /// The folder that keeps what was fetched [default: pilotlight in the user's cache folder]

@@ -74,9 +74,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => &board.emulator.machine,
     });
     let kind: Kind = machine.parse()?;
-    let pi =
-        Pi { name: "pi", kind, card: &disk, boot: &boot, append: "", wire: Some((hub.path(), PI_MAC)) };
-    eprintln!("the Pi's serial console follows; Ctrl-A X ends it; the wire is recorded in {}", capture.display());
+    let pi = Pi { name: "pi", kind, card: &disk, boot: &boot, append: "", wire: Some((hub.path(), PI_MAC)) };
+    eprintln!(
+        "the Pi's serial console follows; Ctrl-A X ends it; the wire is recorded in {}",
+        capture.display()
+    );
     let mut pi = pi.start(&qemu, &Serial::Terminal)?;
     let pc = match arguments.pc {
         None => None,

@@ -69,13 +69,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Layer::Net | Layer::Image | Layer::Boot => system(&shell, &workspace, arguments, layer),
         };
         let time = ui::seconds(start.elapsed());
-        results.push((layer, match outcome {
-            Ok(()) => format!("passed in {time}"),
-            Err(error) => {
-                ui::tell(&error);
-                format!("FAILED after {time}")
-            }
-        }));
+        results.push((
+            layer,
+            match outcome {
+                Ok(()) => format!("passed in {time}"),
+                Err(error) => {
+                    ui::tell(&error);
+                    format!("FAILED after {time}")
+                }
+            },
+        ));
     }
     println!("\nlayers:");
     for (layer, result) in &results {
@@ -116,7 +119,8 @@ fn system(shell: &Shell, workspace: &Path, arguments: &Arguments, layer: Layer) 
     let cargo = cargo();
     let targets = targets.iter().flat_map(|name| ["--test", *name]);
     // One machine scene at a time: two cores emulate one machine, and namespaces share them too.
-    let tests = cmd!(shell, "{cargo} test --locked --package pilotlight-tests {targets...} -- --test-threads=1");
+    let tests =
+        cmd!(shell, "{cargo} test --locked --package pilotlight-tests {targets...} -- --test-threads=1");
     step(tests.envs(needs))
 }
 

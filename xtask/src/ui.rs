@@ -27,9 +27,9 @@ pub(crate) fn workspace() -> anyhow::Result<PathBuf> {
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     // The manifest of whatever cargo runs for; the workspace is the folder above that holds boards/.
     let found = manifest.ancestors().find(|folder| folder.join("boards").is_dir());
-    found
-        .map(Path::to_owned)
-        .with_context(|| format!("no folder above {} holds boards/: is this Pilotlight's workspace?", manifest.display()))
+    found.map(Path::to_owned).with_context(|| {
+        format!("no folder above {} holds boards/: is this Pilotlight's workspace?", manifest.display())
+    })
 }
 
 /// Bytes for a person.

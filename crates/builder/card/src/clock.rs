@@ -19,7 +19,11 @@ pub(crate) struct Steps(Vec<Step>);
 
 impl Steps {
     /// Runs `work` as the step `name`. A person at a terminal sees what is being done.
-    pub(crate) fn run<T, E>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    pub(crate) fn run<T, E>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         let bar = indicatif::ProgressBar::new_spinner().with_message(name);
         bar.enable_steady_tick(Duration::from_millis(200));
         let start = Instant::now();

@@ -160,7 +160,8 @@ impl Workshop {
         let lab = self.lab(request.lab.as_deref())?;
         let out = request.out.clone().unwrap_or_else(|| self.image_path(&request.board));
         if let Some(parent) = out.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make the folder {}", parent.display()))?;
         }
         let mut steps = Steps::default();
         let finished = root::finish(self, &board_text, &board, &mut steps)?;
@@ -183,7 +184,8 @@ impl Workshop {
     fn lab(&self, path: Option<&Path>) -> anyhow::Result<Bytes> {
         let default = self.default_lab();
         let path = path.unwrap_or(&default);
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read the lab {}", path.display()))?;
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read the lab {}", path.display()))?;
         match pilotlight_lab::parse(&text) {
             Ok(_) => Ok(text.into()),
             Err(problems) => bail!(BadLab { name: path.display().to_string(), text, problems }),
@@ -195,7 +197,8 @@ impl Workshop {
 fn parts(board: &Board, finished: &root::Finished, lab: Bytes) -> anyhow::Result<CardParts> {
     let facts = &finished.facts;
     let epoch = facts.epoch;
-    let digest = |hex: &str| Digest::from_hex(hex).context("the facts of the root are damaged: remove target/roots");
+    let digest =
+        |hex: &str| Digest::from_hex(hex).context("the facts of the root are damaged: remove target/roots");
     let root_digest = digest(&facts.squashfs_sha256)?;
     let identity = Identity::of(&[root_digest, digest(&facts.boot_sha256)?]);
     let slot = Slot::A;
@@ -209,21 +212,28 @@ fn parts(board: &Board, finished: &root::Finished, lab: Bytes) -> anyhow::Result
         boot.insert(TreePath::parse(&name)?, node);
     }
     let place = slot.boot();
-    let boot = fat::write(&boot, &fat::Options {
-        len: place.len,
-        start: place.start,
-        label: layout::BOOT_LABEL.to_owned(),
-        volume_id: identity.volume_id,
-        time: epoch,
-    })?;
+    let boot = fat::write(
+        &boot,
+        &fat::Options {
+            len: place.len,
+            start: place.start,
+            label: layout::BOOT_LABEL.to_owned(),
+            volume_id: identity.volume_id,
+            time: epoch,
+        },
+    )?;
 
-    let data = ext4::write(&Tree::new(Meta::root(0o755, epoch)), &ext4::Options {
-        len: layout::DATA_IMAGE.len,
-        label: layout::DATA_LABEL.to_owned(),
-        uuid: identity.data_uuid,
-        time: epoch,
-    })?;
-    let root = Content::File(Blob { path: finished.squashfs(), len: facts.squashfs_bytes, sha256: root_digest });
+    let data = ext4::write(
+        &Tree::new(Meta::root(0o755, epoch)),
+        &ext4::Options {
+            len: layout::DATA_IMAGE.len,
+            label: layout::DATA_LABEL.to_owned(),
+            uuid: identity.data_uuid,
+            time: epoch,
+        },
+    )?;
+    let root =
+        Content::File(Blob { path: finished.squashfs(), len: facts.squashfs_bytes, sha256: root_digest });
     Ok(CardParts { signature: identity.signature, slot, boot, root, data })
 }
 

@@ -75,7 +75,12 @@ impl Finished {
 }
 
 /// The root of `board`, made now unless it is there already.
-pub(crate) fn finish(workshop: &Workshop, board_text: &str, board: &Board, steps: &mut Steps) -> anyhow::Result<Finished> {
+pub(crate) fn finish(
+    workshop: &Workshop,
+    board_text: &str,
+    board: &Board,
+    steps: &mut Steps,
+) -> anyhow::Result<Finished> {
     let services = steps.run("services", || services::build(workshop))?;
     let base = workshop.workspace.join("bases").join(&board.base);
     let spec_path = base.join("root.toml");
@@ -110,11 +115,13 @@ pub(crate) fn finish(workshop: &Workshop, board_text: &str, board: &Board, steps
     let folder = parent.join(hex(&hash.finalize()[..8]));
     let facts = folder.join("facts.json");
     if let Ok(text) = fs::read_to_string(&facts) {
-        let facts = serde_json::from_str(&text).with_context(|| format!("cannot understand {}", facts.display()))?;
+        let facts =
+            serde_json::from_str(&text).with_context(|| format!("cannot understand {}", facts.display()))?;
         steps.note("root", Duration::ZERO, "unchanged");
         return Ok(Finished { folder, facts });
     }
-    let parts = Parts { workshop, board, spec_text: &spec_text, overlay: &overlay, services: &services, epoch };
+    let parts =
+        Parts { workshop, board, spec_text: &spec_text, overlay: &overlay, services: &services, epoch };
     let facts = parts.make(&parent, &folder, steps)?;
     prune(&parent, &folder);
     Ok(Finished { folder, facts })
@@ -140,7 +147,8 @@ impl Parts<'_> {
         let root = steps.run("root", || self.assemble(&packages, &payload))?;
 
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
-        let work = tempfile::tempdir_in(parent).with_context(|| format!("cannot write in {}", parent.display()))?;
+        let work =
+            tempfile::tempdir_in(parent).with_context(|| format!("cannot write in {}", parent.display()))?;
         let boot = steps.run("kernel and initrd", || self.boot_files(&root, &firmware))?;
         let squashfs = work.path().join("root.squashfs");
         steps.run("squashfs", || write_squashfs(&root, &squashfs, self.epoch))?;
@@ -197,7 +205,8 @@ impl Parts<'_> {
     /// What lies at the top of the boot partition.
     fn boot_files(&self, root: &Root, firmware: &[Package]) -> anyhow::Result<Vec<(String, Bytes)>> {
         let board = self.board;
-        let mut files = vec![("config.txt".to_owned(), Bytes::from(board.boot.config.trim_start().to_owned()))];
+        let mut files =
+            vec![("config.txt".to_owned(), Bytes::from(board.boot.config.trim_start().to_owned()))];
         for name in &board.firmware.files {
             let path = TreePath::parse(format!("{FIRMWARE}/{name}"))?;
             files.push((name.clone(), firmware_file(firmware, &board.firmware.package, &path)?));
@@ -211,7 +220,14 @@ impl Parts<'_> {
         }
         let (kernel, initrd) = rayon::join(
             || packed(&root.kernel, board.kernel.compression),
-            || pilotlight_rootfs::initrd::build(&root.modules, &board.modules.initrd, &self.services.init, self.epoch),
+            || {
+                pilotlight_rootfs::initrd::build(
+                    &root.modules,
+                    &board.modules.initrd,
+                    &self.services.init,
+                    self.epoch,
+                )
+            },
         );
         files.push(("vmlinuz".to_owned(), kernel?));
         files.push(("initrd.img".to_owned(), initrd?.into()));
@@ -264,7 +280,10 @@ fn payload_bytes(root: &Root) -> u64 {
 
 /// The time that everything made here carries: when the newest of the locked archives was published.
 fn epoch(workshop: &Workshop) -> anyhow::Result<u32> {
-    let newest = workshop.lock.published().context("pilotlight.lock names no release with a date: run `cargo xtask lock`")?;
+    let newest = workshop
+        .lock
+        .published()
+        .context("pilotlight.lock names no release with a date: run `cargo xtask lock`")?;
     u32::try_from(newest).context("pilotlight.lock has a release from before 1970 or after 2106")
 }
 

@@ -27,7 +27,11 @@ const PROGRAMS: &[Program] = &[
     Program { package: "pilotlight-dhcp", name: "pilotlight-dhcpd", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-tftp", name: "pilotlight-tftpd", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-http", name: "pilotlight-httpd", folder: Some("usr/lib/pilotlight") },
-    Program { package: "pilotlight-lab-state", name: "pilotlight-lab-stated", folder: Some("usr/lib/pilotlight") },
+    Program {
+        package: "pilotlight-lab-state",
+        name: "pilotlight-lab-stated",
+        folder: Some("usr/lib/pilotlight"),
+    },
     Program { package: "pilotlight-ctl", name: "pilotctl", folder: Some("usr/bin") },
     Program { package: "pilotlight-init", name: "pilotlight-init", folder: None },
 ];
@@ -54,7 +58,8 @@ pub(crate) fn build(workshop: &Workshop) -> anyhow::Result<Services> {
     let mut files: BTreeMap<&str, Bytes> = BTreeMap::new();
     for program in PROGRAMS {
         let path = folder.join(program.name);
-        let content = fs::read(&path).with_context(|| format!("cannot read the program {}", path.display()))?;
+        let content =
+            fs::read(&path).with_context(|| format!("cannot read the program {}", path.display()))?;
         files.insert(program.name, content.into());
     }
     let init = files.get("pilotlight-init").cloned().unwrap_or_default();
@@ -71,7 +76,8 @@ fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path) -> anyhow::Res
     let parent = folder.parent().unwrap_or(&target);
     fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
     // Only the newest is kept: an older one is built again in seconds.
-    let work = tempfile::tempdir_in(parent).with_context(|| format!("cannot write in {}", parent.display()))?;
+    let work =
+        tempfile::tempdir_in(parent).with_context(|| format!("cannot write in {}", parent.display()))?;
     for in_initrd in [false, true] {
         let programs: Vec<&Program> =
             PROGRAMS.iter().filter(|program| program.folder.is_none() == in_initrd).collect();

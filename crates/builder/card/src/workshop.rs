@@ -67,8 +67,12 @@ impl Workshop {
     pub fn open(workspace: &Path, settings: &Settings) -> anyhow::Result<Self> {
         let (archives, mirrors) = archives(workspace, settings)?;
         let path = lock_path(workspace);
-        let lock_text = fs::read_to_string(&path)
-            .with_context(|| format!("cannot read the lock {}: restore it, or make one with `cargo xtask lock`", path.display()))?;
+        let lock_text = fs::read_to_string(&path).with_context(|| {
+            format!(
+                "cannot read the lock {}: restore it, or make one with `cargo xtask lock`",
+                path.display()
+            )
+        })?;
         let lock = Lock::parse(&lock_text).with_context(|| format!("cannot use {}", path.display()))?;
         Ok(Self { workspace: workspace.to_owned(), archives, lock, lock_text, mirrors })
     }
@@ -113,7 +117,7 @@ impl Workshop {
         let packages = || {
             self.archives.fetch(&self.lock, &[set])?;
             eprintln!("{:>12} the {set}", "Unpacking");
-            Ok(self.archives.unpack(locked, pilotlight_archive::Keep::No)?)
+            self.archives.unpack(locked, pilotlight_archive::Keep::No)
         };
         let packages = || packages().map_err(|error: pilotlight_archive::Error| BoxError::from(error));
         Toolbox::open(&parent, set, &identity, packages)
@@ -159,7 +163,9 @@ fn changes(old: Option<&Lock>, new: &Lock) -> Vec<String> {
         }
     }
     let gone = old.iter().filter(|(key, _)| !new.contains_key(*key));
-    lines.extend(gone.map(|((set, name, architecture), version)| format!("{set}: {name}:{architecture} {version} is gone")));
+    lines.extend(gone.map(|((set, name, architecture), version)| {
+        format!("{set}: {name}:{architecture} {version} is gone")
+    }));
     lines
 }
 
