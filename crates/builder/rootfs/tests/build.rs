@@ -58,7 +58,7 @@ fn base() -> Vec<Package> {
                 file("root:*:0:0:root:/root:/bin/bash\nnobody:*:65534:65534:nobody:/:/usr/sbin/nologin\n"),
             ),
             ("usr/share/base-passwd/group.master", file("root:*:0:\nshadow:*:42:\nnogroup:*:65534:\n")),
-            ("usr/lib/systemd/system/multi-user.target", file("[Unit]\n")),
+            ("usr/lib/systemd/system/pilotlight.target", file("[Unit]\n")),
             ("usr/lib/systemd/system/fstrim.timer", file("[Install]\nWantedBy=timers.target\n")),
             ("usr/lib/systemd/system/a.service", file("[Install]\nWantedBy=multi-user.target\n")),
             (
@@ -169,7 +169,7 @@ fn a_root_is_whole() {
         "/etc/group",
         "root:x:0:\nshadow:x:42:\nnogroup:x:65534:\nsystemd-journal:x:104:\nsystemd-network:x:105:\n",
     );
-    check("/etc/systemd/system/default.target", "-> /usr/lib/systemd/system/multi-user.target");
+    check("/etc/systemd/system/default.target", "-> /usr/lib/systemd/system/pilotlight.target");
     check("/etc/systemd/system/multi-user.target.wants/a.service", "-> /usr/lib/systemd/system/a.service");
     check("/etc/systemd/system/fstrim.timer", "-> /dev/null");
     check("/etc/machine-id", "");
@@ -335,9 +335,9 @@ fn refusals() {
         "/usr/bin/b is a hard link to /usr/bin/a, which is not in the root",
     );
     check_refusal(
-        |packages, _| packages[0].data.retain(|(path, _)| !path.to_string().contains("multi-user")),
+        |packages, _| packages[0].data.retain(|(path, _)| !path.to_string().contains("pilotlight.target")),
         &[],
-        "/usr/lib/systemd/system/multi-user.target is needed",
+        "/usr/lib/systemd/system/pilotlight.target is needed",
     );
 }
 
