@@ -14,7 +14,7 @@ use pilotlight_disk::layout;
 use pilotlight_emulator::{
     Qemu, card,
     fault::Random,
-    pi::{BootFiles, JOURNAL_ON_CONSOLE, Kind, Pi},
+    pi::{BootFiles, JOURNAL_ON_CONSOLE, Kind, MAC, Pi},
     scene::Scene,
 };
 use pilotlight_tests::{
@@ -22,8 +22,6 @@ use pilotlight_tests::{
     surroundings::{self, Tools, checkout, scene_folder},
 };
 
-/// The Pi's hardware address in scenes.
-const PI_MAC: &str = "52:54:00:77:00:01";
 /// The name of the Pi in scenes.
 pub(crate) const PI: &str = "pi";
 
@@ -79,7 +77,7 @@ pub(crate) fn start(scene: &mut Scene, kind: Kind, card: &Path) -> Result<String
     let board = Board::parse(name, &text)?;
     let boot = BootFiles::of_card(card, &board.emulator.device_tree, scene.folder())?;
     let pi = Pi { name: PI, kind, card, boot: &boot, append: JOURNAL_ON_CONSOLE, wire: None };
-    scene.start_pi(&pi, PI_MAC)?;
+    scene.start_pi(&pi, MAC)?;
     let ready = scene.wait_for(PI, "pilotlight: ready in ", Duration::from_secs(300))?;
     println!("{}", ready.split_once("pilotlight: ").map_or(ready.as_str(), |(_, line)| line));
     Ok(ready)

@@ -58,6 +58,5 @@ fn all_is_well(ready: &str, data: &str) -> Result<()> {
     for part in ["failed units: none", " MiB in use", "10.77.0.1/24 on eth0", data] {
         ensure!(ready.contains(part), "the ready line lacks {part:?}: {ready}");
     }
-    ensure!(!ready.contains("no cable"), "the Pi has no wire: {ready}");
     Ok(())
 }

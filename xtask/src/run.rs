@@ -9,7 +9,7 @@ use pilotlight_emulator::{
     Qemu, Serial, card,
     hub::Hub,
     pc::{Firmware, Pc},
-    pi::{BootFiles, Kind, Pi},
+    pi::{BootFiles, Kind, MAC, Pi},
 };
 
 use crate::{Source, ui};
@@ -40,8 +40,7 @@ enum PcFirmware {
     Uefi,
 }
 
-/// Locally administered addresses for machines that exist in QEMU alone.
-const PI_MAC: &str = "52:54:00:70:69:00";
+/// A locally administered address for a machine that exists in QEMU alone.
 const PC_MAC: &str = "52:54:00:12:34:01";
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -74,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => &board.emulator.machine,
     });
     let kind: Kind = machine.parse()?;
-    let pi = Pi { name: "pi", kind, card: &disk, boot: &boot, append: "", wire: Some((hub.path(), PI_MAC)) };
+    let pi = Pi { name: "pi", kind, card: &disk, boot: &boot, append: "", wire: Some((hub.path(), MAC)) };
     eprintln!(
         "the Pi's serial console follows; Ctrl-A X ends it; the wire is recorded in {}",
         capture.display()

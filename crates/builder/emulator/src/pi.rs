@@ -25,6 +25,12 @@ pub const JOURNAL_ON_CONSOLE: &str =
 /// drivers find no VideoCore and cost time; arming the emulated watchdog resets the machine at once.
 const RASPI3B: &str = "module_blacklist=cdc_subset,vc4,snd_bcm2835,bcm2835_v4l2 systemd.watchdog_sec=off";
 
+/// A hardware address for a Pi in QEMU, of Raspberry Pi's own range.
+///
+/// Not one of QEMU's 52:54:…, which say of themselves that they are made up (bit 1 of the first octet): Linux names
+/// a USB network adapter with such an address `usb0` instead of `eth0`.
+pub const MAC: &str = "b8:27:eb:70:69:00";
+
 /// The machines that can start a card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -131,7 +137,7 @@ pub struct Pi<'a> {
     pub boot: &'a BootFiles,
     /// More for the kernel's command line, such as [`JOURNAL_ON_CONSOLE`].
     pub append: &'a str,
-    /// The hub's socket and the machine's hardware address on it, six pairs joined by colons.
+    /// The hub's socket and the machine's hardware address on it, such as [`MAC`].
     pub wire: Option<(&'a Path, &'a str)>,
 }
 
