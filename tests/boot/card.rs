@@ -31,52 +31,62 @@ pub(crate) fn scene(name: &str) -> Result<Scene> {
     Ok(Scene::set_up(&scene_folder(name), &qemu)?)
 }
 
+/// A card, and what the firmware read from it before anything was done to it.
+pub(crate) struct Card {
+    path: PathBuf,
+    boot: BootFiles,
+}
+
 /// A work copy of the image under test, in the scene's folder.
-pub(crate) fn of_image(scene: &Scene) -> Result<PathBuf> {
-    let card = scene.folder().join("card.img");
-    card::work_copy(&surroundings::image()?, &card)?;
-    Ok(card)
+pub(crate) fn of_image(scene: &Scene) -> Result<Card> {
+    Card::copy(scene, &surroundings::image()?)
 }
 
 /// A work copy of a card with the lab `tests/labs/NAME.toml`, made by the builder as anyone would make it.
-pub(crate) fn of_lab(scene: &Scene, name: &str) -> Result<PathBuf> {
+pub(crate) fn of_lab(scene: &Scene, name: &str) -> Result<Card> {
     let lab = checkout().join("tests/labs").join(format!("{name}.toml"));
     let image = scene.folder().join("image.img");
     let mut build = Command::new(surroundings::xtask()?);
     build.current_dir(checkout()).args(["image", "--lab"]).arg(lab).arg("--out").arg(&image);
     must(&mut build, Duration::from_secs(600)).context("could not make a card with the scene's lab")?;
-    let card = scene.folder().join("card.img");
-    card::work_copy(&image, &card)?;
-    fs::remove_file(&image)?;
-    Ok(card)
+    Card::copy(scene, &image)
 }
 
-/// Takes the data partition out of the partition table.
-pub(crate) fn without_data(card: &Path) -> Result<()> {
-    // The table has four entries of 16 bytes from byte 446 on.
-    let entry = 446 + 16 * (u64::from(layout::DATA_PARTITION) - 1);
-    write(card, &[0; 16], entry)
-}
+impl Card {
+    fn copy(scene: &Scene, image: &Path) -> Result<Self> {
+        let path = scene.folder().join("card.img");
+        card::work_copy(image, &path)?;
+        let board = checkout().join("boards/rpi3.toml");
+        let text =
+            fs::read_to_string(&board).with_context(|| format!("could not read {}", board.display()))?;
+        let board = Board::parse("rpi3", &text)?;
+        let boot = BootFiles::of_card(&path, &board.emulator.device_tree, scene.folder())?;
+        Ok(Self { path, boot })
+    }
 
-/// Overwrites the beginning of the data partition, its file system's first superblock and tables included.
-pub(crate) fn with_corrupt_data(card: &Path) -> Result<()> {
-    write(card, &Random::new(4).bytes(1 << 20), layout::DATA_START)
-}
+    /// Takes the data partition out of the partition table.
+    pub(crate) fn without_data(&self) -> Result<()> {
+        // The table has four entries of 16 bytes from byte 446 on.
+        let entry = 446 + 16 * (u64::from(layout::DATA_PARTITION) - 1);
+        self.write(&[0; 16], entry)
+    }
 
-fn write(card: &Path, bytes: &[u8], at: u64) -> Result<()> {
-    let file = fs::File::options().write(true).open(card);
-    file.and_then(|file| file.write_all_at(bytes, at))
-        .with_context(|| format!("could not write to {}", card.display()))
+    /// Overwrites the beginning of the data partition, its file system's first superblock and tables included.
+    pub(crate) fn with_corrupt_data(&self) -> Result<()> {
+        self.write(&Random::new(4).bytes(1 << 20), layout::DATA_START)
+    }
+
+    fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
+        let file = fs::File::options().write(true).open(&self.path);
+        file.and_then(|file| file.write_all_at(bytes, at))
+            .with_context(|| format!("could not write to {}", self.path.display()))
+    }
 }
 
 /// Starts the card in the Pi of `kind` and waits for its ready line.
-pub(crate) fn start(scene: &mut Scene, kind: Kind, card: &Path) -> Result<String> {
-    let name = "rpi3";
-    let path = checkout().join(format!("boards/{name}.toml"));
-    let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
-    let board = Board::parse(name, &text)?;
-    let boot = BootFiles::of_card(card, &board.emulator.device_tree, scene.folder())?;
-    let pi = Pi { name: PI, kind, card, boot: &boot, append: JOURNAL_ON_CONSOLE, wire: None };
+pub(crate) fn start(scene: &mut Scene, kind: Kind, card: &Card) -> Result<String> {
+    let append = JOURNAL_ON_CONSOLE;
+    let pi = Pi { name: PI, kind, card: &card.path, boot: &card.boot, append, wire: None };
     scene.start_pi(&pi, MAC)?;
     let ready = scene.wait_for(PI, "pilotlight: ready in ", Duration::from_secs(300))?;
     println!("{}", ready.split_once("pilotlight: ").map_or(ready.as_str(), |(_, line)| line));

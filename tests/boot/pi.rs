@@ -8,7 +8,10 @@ use pilotlight_emulator::{
     pi::Kind,
 };
 
-use crate::{card, pcs};
+use crate::{
+    card::{self, Card},
+    pcs,
+};
 
 /// The image as it is, with the default lab, and a PC that nobody named on the emulated USB wire: it gets as far
 /// as its boot script.
@@ -37,15 +40,15 @@ pub(crate) fn data_present() -> Result<()> {
 }
 
 pub(crate) fn data_absent() -> Result<()> {
-    serves_without("raspi3b-data-absent", card::without_data, "data: absent")
+    serves_without("raspi3b-data-absent", Card::without_data, "data: absent")
 }
 
 pub(crate) fn data_corrupt() -> Result<()> {
-    serves_without("raspi3b-data-corrupt", card::with_corrupt_data, "data: corrupt")
+    serves_without("raspi3b-data-corrupt", Card::with_corrupt_data, "data: corrupt")
 }
 
 /// Without usable data the Pi comes up all the same, and says so.
-fn serves_without(name: &str, spoil: fn(&Path) -> Result<()>, expect: &str) -> Result<()> {
+fn serves_without(name: &str, spoil: fn(&Card) -> Result<()>, expect: &str) -> Result<()> {
     let mut scene = card::scene(name)?;
     let card = card::of_image(&scene)?;
     spoil(&card)?;

@@ -1,0 +1,26 @@
+//! Layer `image`: the finished image, judged by other people's checkers and by the packages it was made of.
+
+mod checkers;
+mod cut;
+mod ours;
+mod packages;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pilotlight_tests::harness::main(
+        "image",
+        &[
+            ("partition-table", checkers::table),
+            ("boot-file-system", checkers::boot),
+            ("root-file-system", checkers::root),
+            ("data-file-system", checkers::data),
+            ("block-map", checkers::block_map),
+            ("package-files", packages::files),
+            ("package-digests", packages::digests),
+            ("network-adapters", ours::network_adapters),
+            ("no-path-of-the-builder", ours::no_path_of_the_builder),
+            ("lab-on-the-boot-partition", ours::lab),
+        ],
+    )
+}
