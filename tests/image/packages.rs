@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_board::Board;
 use pilotlight_card::{Settings, Workshop};
-use pilotlight_rootfs::Glob;
+use pilotlight_rootfs::{DATABASE, Glob};
 use pilotlight_tests::{
     process::{must, run},
     surroundings::{Tools, checkout},
@@ -108,7 +108,7 @@ impl Expectations {
         listing.args(["-no-progress", "-lln", "-dest", "root"]).arg(&root.squashfs);
         let listing = must(&mut listing, LIMIT)?.text;
         let entries: BTreeMap<String, Entry> = listing.lines().filter_map(entry).collect();
-        ensure!(entries.len() > 5000, "unsquashfs lists only {} entries:\n{listing:.2000}", entries.len());
+        ensure!(entries.len() > 3000, "unsquashfs lists only {} entries:\n{listing:.2000}", entries.len());
         Ok(Self { entries, rules: Rules::read()? })
     }
 
@@ -191,11 +191,16 @@ fn root_packages() -> Result<Vec<Package>> {
     Ok(workshop.archives().packages(workshop.lock(), "root")?)
 }
 
-/// Where a path of a package's is in a root whose `/bin`, `/sbin` and `/lib` are links into `/usr`.
-fn merged(path: &str) -> String {
-    let top = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    let moved = matches!(top, "bin" | "sbin" | "lib") && path.trim_matches('/') != top;
-    format!("{}/{}", if moved { "/usr" } else { "" }, path.trim_matches('/'))
+/// Where a path of a package's is in the root: `/bin`, `/sbin` and `/lib` are links into `/usr`, and the package
+/// database lies beneath the read-only root, because `/var` is in memory.
+fn placed(path: &str) -> String {
+    let path = path.trim_matches('/');
+    if let Some(below) = path.strip_prefix("var/lib/dpkg") {
+        return format!("/{DATABASE}{below}");
+    }
+    let top = path.split('/').next().unwrap_or_default();
+    let moved = matches!(top, "bin" | "sbin" | "lib") && path != top;
+    format!("{}/{path}", if moved { "/usr" } else { "" })
 }
 
 pub(crate) fn files() -> Result<()> {
@@ -216,7 +221,7 @@ pub(crate) fn files() -> Result<()> {
                 Kind::HardLink(target) => contents.get(target),
                 _ => contents.get(path),
             };
-            let path = merged(&path.to_string());
+            let path = placed(&path.to_string());
             checked += 1;
             if let Some(fault) = expectations.check(&path, node, content.copied(), &root.tree) {
                 wrong.push(format!("{path} of {} {fault}", package.name));
@@ -224,7 +229,7 @@ pub(crate) fn files() -> Result<()> {
         }
     }
     println!("{checked} files, folders and links of packages");
-    ensure!(checked > 5000, "only {checked} files of packages were compared");
+    ensure!(checked > 3000, "only {checked} files of packages were compared");
     ensure!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong[..wrong.len().min(SHOWN)].join("\n"));
     Ok(())
 }
@@ -239,7 +244,7 @@ pub(crate) fn digests() -> Result<()> {
         for line in String::from_utf8_lossy(sums).lines() {
             let (digest, path) =
                 line.split_once("  ").with_context(|| format!("{}: {line}", package.name))?;
-            let path = merged(path);
+            let path = placed(path);
             let place = TreePath::parse(path.trim_start_matches('/'))?;
             if !rules.may_be_missing(&place) && !rules.may_differ(&place) {
                 writeln!(list, "{digest}  .{path}")?;
