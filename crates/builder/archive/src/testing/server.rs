@@ -27,6 +27,8 @@ pub enum Trouble {
         /// How many requests stall.
         times: usize,
     },
+    /// Knows the file up to this byte and no further: closes there, wherever a request starts.
+    Ends(usize),
     /// Answers with this status.
     Status(u16),
     /// Answers with this status so many times, then behaves.
@@ -188,6 +190,7 @@ fn decide(state: &mut State, path: &str, from: Option<usize>) -> Answer {
             *times -= 1;
             (answer.stop_after, answer.hold) = (Some(*after), true);
         }
+        Some(Trouble::Ends(at)) => answer.stop_after = Some(at.saturating_sub(answer.start)),
         Some(Trouble::Status(status)) => (answer.status, answer.content) = (*status, Vec::new()),
         Some(Trouble::Busy { status, times }) if *times > 0 => {
             *times -= 1;
