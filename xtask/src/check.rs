@@ -26,8 +26,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Err(problems) => {
             eprint!("{}", problems.render(&name, &text, ui::colour()));
-            let count = problems.count();
-            eprintln!("{name}: {count} {}", if count == 1 { "mistake" } else { "mistakes" });
             Ok(ExitCode::from(1))
         }
     }

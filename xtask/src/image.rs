@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Args;
-use pilotlight_card::{BadLab, ImageRequest, Report, Workshop};
+use pilotlight_card::{ImageRequest, Report, Workshop};
 
 use crate::{Source, ui};
 
@@ -31,18 +31,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         out: arguments.out.clone(),
         sha256: true,
     };
-    match workshop.image(&request) {
-        Ok(report) => {
-            summary(&report, start);
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            if let Some(bad) = error.downcast_ref::<BadLab>() {
-                eprint!("{}", bad.problems.render(&bad.name, &bad.text, ui::colour()));
-            }
-            Err(error)
-        }
-    }
+    summary(&workshop.image(&request)?, start);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn summary(report: &Report, start: Instant) {

@@ -119,8 +119,10 @@ fn system(shell: &Shell, workspace: &Path, arguments: &Arguments, layer: Layer) 
     let cargo = cargo();
     let targets = targets.iter().flat_map(|name| ["--test", *name]);
     // One machine scene at a time: two cores emulate one machine, and namespaces share them too.
-    let tests =
-        cmd!(shell, "{cargo} test --locked --package pilotlight-tests {targets...} -- --test-threads=1");
+    let tests = cmd!(
+        shell,
+        "{cargo} test --locked --no-fail-fast --package pilotlight-tests {targets...} -- --test-threads=1"
+    );
     step(tests.envs(needs))
 }
 

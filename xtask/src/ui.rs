@@ -1,24 +1,37 @@
 //! How verbs speak to a person.
 
 use std::{
-    io::IsTerminal as _,
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::Context as _;
+use pilotlight_card::BadLab;
 
-/// Tells an error and what caused it, once, each on its own line.
+/// Tells an error and what caused it, once, each on its own line; of a lab, every mistake with its place.
 pub(crate) fn tell(error: &anyhow::Error) {
+    if let Some(bad) = error.downcast_ref::<BadLab>() {
+        eprint!("{}", bad.problems.render(&bad.name, &bad.text, colour()));
+        return;
+    }
     eprintln!("error: {error}");
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");
     }
+    if error.chain().any(is_full_disk) {
+        eprintln!("  hint: free some space, then run the same command again; what was fetched is kept");
+    }
+}
+
+fn is_full_disk(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind.is_some_and(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
 /// Whether to colour what goes to standard error.
 pub(crate) fn colour() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 /// The workspace that this program was built in, as cargo says it.
