@@ -1,6 +1,11 @@
 //! `cargo xtask run`: the Pi in QEMU, and PCs on its wire.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -42,6 +47,16 @@ enum PcFirmware {
 
 /// A locally administered address for a machine that exists in QEMU alone.
 const PC_MAC: &str = "52:54:00:12:34:01";
+
+/// Firmware gives up after some seconds, so a PC is powered on when the Pi has begun to talk on its wire: the
+/// first thing that it says is whether another DHCP server is there, and that takes it six seconds.
+fn wait_for_the_pi(hub: &Hub) {
+    let start = Instant::now();
+    while hub.counters().frames == 0 && start.elapsed() < Duration::from_secs(180) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    std::thread::sleep(Duration::from_secs(5));
+}
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
@@ -87,9 +102,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 PcFirmware::Uefi => Firmware::Uefi,
             };
             let pc = Pc { name: "pc", firmware, memory_mib: 1536, hub: hub.path(), mac: PC_MAC, disk: None };
-            eprintln!("the PC's console goes to {}", folder.join("pc.log").display());
-            // It asks for longer than the Pi needs, but its first boot attempt should meet a server.
-            std::thread::sleep(Duration::from_secs(2));
+            eprintln!(
+                "the PC is switched on when the Pi talks; its console goes to {}",
+                folder.join("pc.log").display()
+            );
+            wait_for_the_pi(&hub);
             Some(pc.start(&qemu, &folder, &Serial::Captured(folder.clone()))?)
         }
     };

@@ -73,8 +73,8 @@ pub enum BeneathError {
     #[error("not readable by this service")]
     Denied,
     /// The lookup failed.
-    #[error("opening it failed")]
-    Io(#[source] io::Error),
+    #[error("opening it failed: {0}")]
+    Io(io::Error),
 }
 
 impl BeneathError {
