@@ -39,7 +39,7 @@ pub struct Cable {
 impl Cable {
     /// Enters the namespaces and lays the cable. Call it once, first thing, before any thread exists.
     pub fn lay(clients: &Tools) -> Result<Self> {
-        enter()?;
+        enter(UnshareFlags::NEWNET | UnshareFlags::NEWNS)?;
         private_files().context("could not set up private folders")?;
         let ip = clients.program("ip")?;
         let client = own_network()?;
@@ -93,11 +93,16 @@ fn own_network() -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn enter() -> Result<()> {
+/// Makes mounts of this process's own possible: nobody else sees them, and they end with it. Call it once, first
+/// thing, before any thread exists.
+pub fn own_mounts() -> Result<()> {
+    enter(UnshareFlags::NEWNS)
+}
+
+fn enter(kinds: UnshareFlags) -> Result<()> {
     let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNET | UnshareFlags::NEWNS;
     // SAFETY: the process has one thread and shares no descriptor table with another.
-    unsafe { unshare_unsafe(flags) }.context(
+    unsafe { unshare_unsafe(UnshareFlags::NEWUSER | kinds) }.context(
         "could not make a user namespace: this machine forbids it to ordinary users \
          (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, \
          user.max_user_namespaces)",

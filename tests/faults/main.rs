@@ -1,0 +1,28 @@
+//! Faults against the whole builder: what it says, what it leaves behind, and that the next run goes on from what
+//! is already there.
+
+mod desk;
+mod disk;
+mod input;
+mod mirror;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pilotlight_tests::harness::main(
+        "faults",
+        &[
+            ("unknown-board", input::unknown_board),
+            ("five-mistakes-in-a-lab", input::five_mistakes),
+            ("stale-lock", input::stale_lock),
+            ("tampered-package", mirror::tampered_package),
+            ("missing-package", mirror::missing_package),
+            ("mirror-stops-half-way", mirror::half_way),
+            ("no-mirror-answers", mirror::nobody),
+            ("tampered-release", mirror::tampered_release),
+            ("full-disk-image", disk::image),
+            ("full-disk-root", disk::root),
+            ("full-disk-cache", disk::cache),
+        ],
+    )
+}
