@@ -178,8 +178,11 @@ impl Parts<'_> {
         let path = work.path().join("facts.json");
         fs::write(&path, serde_json::to_vec_pretty(&facts)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
-        let work = work.keep();
-        fs::rename(&work, folder).with_context(|| format!("cannot name {}", folder.display()))?;
+        match fs::rename(work.path(), folder) {
+            // Another builder was faster. It made the same.
+            Err(_) if folder.join("facts.json").is_file() => {}
+            renamed => renamed.with_context(|| format!("cannot name {}", folder.display()))?,
+        }
         Ok(facts)
     }
 

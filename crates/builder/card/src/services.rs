@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -53,7 +53,11 @@ pub(crate) fn build(workshop: &Workshop) -> anyhow::Result<Services> {
     let key = key(workshop, &toolbox)?;
     let folder = workshop.target().join("services").join("done").join(&key);
     if !folder.is_dir() {
-        compile(workshop, &toolbox, &folder)?;
+        // Another builder may be at it, and each removes what is older than its own.
+        let _alone = alone(&workshop.target().join("services"))?;
+        if !folder.is_dir() {
+            compile(workshop, &toolbox, &folder)?;
+        }
     }
     let mut files: BTreeMap<&str, Bytes> = BTreeMap::new();
     for program in PROGRAMS {
@@ -67,6 +71,15 @@ pub(crate) fn build(workshop: &Workshop) -> anyhow::Result<Services> {
         Some((format!("{}/{}", program.folder?, program.name), files.get(program.name)?.clone()))
     });
     Ok(Services { programs: installed.collect(), init })
+}
+
+/// Waits until no other builder compiles in `folder`; none begins before the result is dropped.
+fn alone(folder: &Path) -> anyhow::Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
 }
 
 /// Compiles all programs and puts them into `folder`, which appears only when it is whole.
@@ -106,8 +119,7 @@ fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path) -> anyhow::Res
             let _ = fs::remove_dir_all(old.path());
         }
     }
-    let work = work.keep();
-    fs::rename(&work, folder).with_context(|| format!("cannot name {}", folder.display()))
+    fs::rename(work.path(), folder).with_context(|| format!("cannot name {}", folder.display()))
 }
 
 /// What the programs depend on, as one digest: every source file's path and content, and the toolchain.
