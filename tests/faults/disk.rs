@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use pilotlight_tests::namespace;
 use rustix::{
     fs::{FallocateFlags, fallocate, statvfs},
-    mount::{MountFlags, mount},
+    mount::{MountFlags, UnmountFlags, mount, unmount},
 };
 
 use crate::desk::{Desk, names};
@@ -61,6 +61,13 @@ impl Disk {
 
     fn ballast(&self) -> PathBuf {
         self.0.join("ballast")
+    }
+}
+
+impl Drop for Disk {
+    /// The desk cannot remove a folder that something is mounted on.
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
     }
 }
 
