@@ -92,7 +92,7 @@ pub struct Emulator {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BoardError {
     /// No file has this name.
-    #[error("there is no board {name:?}{hint}; the boards are: {known}")]
+    #[error("there is no board {name:?}; the boards are: {known}{hint}")]
     Unknown {
         /// What was asked for.
         name: String,
@@ -143,7 +143,7 @@ impl Board {
             .map(|other| (strsim::jaro_winkler(name, other), other))
             .filter(|(likeness, _)| *likeness > 0.7)
             .max_by(|one, other| one.0.total_cmp(&other.0));
-        let hint = near.map(|(_, other)| format!(", did you mean {other:?}?")).unwrap_or_default();
+        let hint = near.map(|(_, other)| format!("; did you mean {other:?}?")).unwrap_or_default();
         BoardError::Unknown { name: name.to_owned(), hint, known: known.join(", ") }
     }
 
@@ -186,7 +186,7 @@ mod tests {
     fn a_wrong_name_is_answered_with_the_nearest() {
         let known = ["rpi3".to_owned(), "rpi4".to_owned()];
         let text = Board::unknown("rpi-3", &known).to_string();
-        assert_eq!(text, "there is no board \"rpi-3\", did you mean \"rpi3\"?; the boards are: rpi3, rpi4");
+        assert_eq!(text, "there is no board \"rpi-3\"; the boards are: rpi3, rpi4; did you mean \"rpi3\"?");
         assert_eq!(
             Board::unknown("x", &known).to_string(),
             "there is no board \"x\"; the boards are: rpi3, rpi4"
