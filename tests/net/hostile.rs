@@ -200,7 +200,8 @@ pub(crate) fn http() -> Result<()> {
         status(&answer) == 200 && answer.ends_with("content"),
         "a good request is answered with {answer}"
     );
-    println!("{} requests", requests.len());
+    server.event("a counted drop", dropped("http"))?;
+    println!("{} requests, {} drops reported", requests.len(), server.events(dropped("http")).len());
     server.must_be_alive()
 }
 
