@@ -1,7 +1,7 @@
 //! One connection: its limits, and the count of what leaves through it.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     io::{self, IoSlice},
     net::IpAddr,
@@ -49,8 +49,11 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let book = Book::default();
+    // Whether a request has begun to arrive and is not whole: a client that only stays connected drops nothing.
+    let asking = Rc::new(Cell::new(false));
     let io = Metered {
         io: TokioIo::new(stream),
+        asking: Rc::clone(&asking),
         book: Rc::clone(&book),
         site: Rc::clone(&site),
         stall: Box::pin(sleep(STALL_TIME)),
@@ -58,6 +61,7 @@ pub(crate) async fn serve(
     };
     let service = service_fn(|request: Request<Incoming>| {
         let started = Instant::now();
+        asking.set(false);
         let answer = answer(&site, &request);
         let record = Record {
             method: request.method().as_str().chars().take(16).collect(),
@@ -92,7 +96,7 @@ pub(crate) async fn serve(
     if let Err(error) = ended {
         if error.is_parse() {
             site.dropped("a request that is no HTTP/1.1", address);
-        } else if error.is_timeout() {
+        } else if error.is_timeout() && asking.get() {
             site.dropped("a request that did not arrive in time", address);
         }
     }
@@ -107,6 +111,7 @@ fn printable(target: &hyper::Uri) -> String {
 /// A stream that notes what leaves, and gives up on a client that takes nothing.
 struct Metered {
     io: TokioIo<TcpStream>,
+    asking: Rc<Cell<bool>>,
     book: Book,
     site: Rc<Site>,
     stall: Pin<Box<Sleep>>,
@@ -148,7 +153,9 @@ impl Read for Metered {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let read = ready!(Pin::new(&mut self.io).poll_read(context, buffer));
+        self.asking.set(true);
+        Poll::Ready(read)
     }
 }
 
