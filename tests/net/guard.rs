@@ -1,6 +1,6 @@
 //! Two DHCP servers on one wire: the one that was told to listen first stays silent.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::stage::{LAB, Stage};
 
@@ -20,6 +20,12 @@ pub(crate) fn silent() -> Result<()> {
     ensure!(silent.to_string().contains("10.77.0.254"), "the other server is not named: {silent}");
     other.must_be_alive()?;
     ours.must_be_alive()?;
+    // A machine asks: its question reaches only ours (the other server shares its interface), which says nothing.
+    let mut machine = stage.client("udhcpc")?;
+    machine.args(["-f", "-n", "-q", "-t", "3", "-T", "1", "-i", "client0", "-s", "/bin/true"]);
+    let asked = machine.output().context("could not start udhcpc")?;
+    ensure!(!asked.status.success(), "the machine got a lease: {}", String::from_utf8_lossy(&asked.stderr));
+    ours.event("the question", |event| event["stage"] == "drop" && event["kind"] == "silent")?;
     let offers = ours.events(|event| event["stage"] == "offer" || event["stage"] == "ack");
     ensure!(offers.is_empty(), "it answered all the same: {offers:?}");
     Ok(())

@@ -40,6 +40,8 @@ fn image(arguments: &Arguments) -> anyhow::Result<()> {
     let request = ImageRequest {
         out: Some(scratch.path().join("bench.img")),
         lab: Some(scratch.path().join("lab.toml")),
+        // As `cargo xtask image` does it.
+        sha256: true,
         ..ImageRequest::board("rpi3")
     };
     let default = std::fs::read_to_string(workshop.default_lab())?;
