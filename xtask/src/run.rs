@@ -48,11 +48,12 @@ enum PcFirmware {
 /// A locally administered address for a machine that exists in QEMU alone.
 const PC_MAC: &str = "52:54:00:12:34:01";
 
-/// Firmware gives up after some seconds, so a PC is powered on when the Pi has begun to talk on its wire: the
-/// first thing that it says is whether another DHCP server is there, and that takes it six seconds.
+/// Firmware gives up after some seconds, so a PC is switched on when the Pi has begun to talk on its wire. A Pi that
+/// is told not to look for another DHCP server says nothing by itself: then the longest wait is what it needs to
+/// come up.
 fn wait_for_the_pi(hub: &Hub) {
     let start = Instant::now();
-    while hub.counters().frames == 0 && start.elapsed() < Duration::from_secs(180) {
+    while hub.counters().frames == 0 && start.elapsed() < Duration::from_secs(45) {
         std::thread::sleep(Duration::from_millis(200));
     }
     std::thread::sleep(Duration::from_secs(5));
@@ -103,7 +104,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             };
             let pc = Pc { name: "pc", firmware, memory_mib: 1536, hub: hub.path(), mac: PC_MAC, disk: None };
             eprintln!(
-                "the PC is switched on when the Pi talks; its console goes to {}",
+                "the PC is switched on when the Pi is up; its console goes to {}",
                 folder.join("pc.log").display()
             );
             wait_for_the_pi(&hub);
