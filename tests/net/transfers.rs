@@ -79,12 +79,20 @@ pub(crate) fn tftp_hpa() -> Result<()> {
     stage.cable.fixed_client_address()?;
     let (mut server, root) = stage.tftpd()?;
     let into = stage.path("fetched");
-    // 512-byte blocks by default: 32 MiB is the most before block numbers roll over, 40 MB is beyond.
-    for (name, length) in [("empty", 0), ("block", 512), ("small", 513), ("large", 40 * MEBIBYTE)] {
+    // 512-byte blocks, and netascii unless it is told otherwise: 32 MiB is the most before block numbers roll over.
+    for (name, length) in [("empty", 0), ("block", 512), ("small", 513), ("large", 100 * MEBIBYTE + 123)] {
         let expected = payload(&root.join(name), length)?;
-        let mut client = stage.client("tftp")?;
-        client.args(["-m", "binary", SERVER, "-c", "get", name]).arg(&into);
-        fetch(&mut client, &into, expected, &format!("{length} bytes"))?;
+        for mode in [None, Some("binary")] {
+            let mut client = stage.client("tftp")?;
+            client.args(mode.map(|mode| ["-m", mode]).into_iter().flatten());
+            client.args([SERVER, "-c", "get", name]).arg(&into);
+            fetch(
+                &mut client,
+                &into,
+                expected,
+                &format!("{length} bytes, {}", mode.unwrap_or("as it comes")),
+            )?;
+        }
     }
     server.must_be_alive()
 }
