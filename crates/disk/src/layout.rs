@@ -5,6 +5,10 @@ pub const MIB: u64 = 1 << 20;
 /// The unit of the partition table.
 pub const SECTOR: u64 = 512;
 
+/// The sector after the partition table: while a slot is on trial, a whole table that starts the other one, for the
+/// boot loader to copy.
+pub const FALLBACK_SECTOR: u64 = 1;
+
 /// A run of bytes on the card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {

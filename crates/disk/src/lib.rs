@@ -12,6 +12,6 @@ mod slot;
 
 pub use block_map::{BlockMap, BlockMapError, Range};
 pub use layout::Extent;
-pub use mbr::{Mbr, MbrError, Partition};
+pub use mbr::{Mbr, MbrError, Partition, Trial};
 pub use params::{ParamError, Params};
 pub use slot::Slot;

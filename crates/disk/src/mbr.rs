@@ -1,6 +1,14 @@
 //! The partition table in the card's first sector. The Pi 3's boot ROM reads no other kind than the MBR.
 //!
-//! Writing this one sector is the switch from one slot to the other: see [`Mbr::with_active`].
+//! Writing this one sector is the switch from one slot to the other: see [`Mbr::on_trial`].
+//!
+//! ```text
+//!   pilotlight-update              boot loader                     pilotlight-update
+//!   settled A ── on_trial(B) ──▶ armed B ── before the kernel ──▶ tried B ── healthy: settled() ──▶ settled B
+//!                                                                    └─ started again, or unhealthy: gone_back() ──▶ settled A
+//! ```
+//! The boot loader cannot work a table out: it copies the one that [`layout::FALLBACK_SECTOR`] holds, which is
+//! written before the switch.
 
 use crate::{
     Slot,
@@ -14,6 +22,11 @@ pub const KIND_FAT32: u8 = 0x0c;
 /// A partition that holds a Linux file system.
 pub const KIND_LINUX: u8 = 0x83;
 
+/// The first four bytes of the sector, as a little-endian number, while the active slot has not been started yet.
+pub const TRIAL_ARMED: u32 = u32::from_le_bytes(*b"PLt1");
+/// The same while it was started once and nobody has said yet that it works.
+pub const TRIAL_TRIED: u32 = u32::from_le_bytes(*b"PLt2");
+
 const SIGNATURE_AT: usize = 440;
 const TABLE_AT: usize = 446;
 const ENTRY_LEN: usize = 16;
@@ -21,9 +34,24 @@ const MAGIC_AT: usize = 510;
 const MAGIC: [u8; 2] = [0x55, 0xaa];
 const BOOTABLE: u8 = 0x80;
 
-/// A partition table. Boot code is neither read nor written: nothing on a Pi runs it.
+/// Whether the slot that the table starts from has shown that it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trial {
+    /// It has, or there is no other to go back to.
+    #[default]
+    Settled,
+    /// It is to be started once; the boot loader turns this into [`Trial::Tried`] before it starts the kernel.
+    Armed,
+    /// It was started once. Started again like this, the boot loader goes back to the other slot.
+    Tried,
+}
+
+/// A partition table. It holds no boot code: nothing on a Pi runs any. The state of a trial stands in its place, so
+/// that it changes in the same write as the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mbr {
+    /// Whether the active slot is on trial.
+    pub trial: Trial,
     /// The disk signature, by which `init` knows the card again.
     pub signature: u32,
     /// The four partitions; none where an entry is empty.
@@ -100,6 +128,7 @@ impl Mbr {
         let end = total_sectors.min(u64::from(u32::MAX)) * SECTOR;
         let data = Extent { start: layout::DATA_START, len: end - layout::DATA_START };
         Ok(Self {
+            trial: Trial::Settled,
             signature,
             partitions: [
                 Some(Partition { bootable: true, ..Partition::new(KIND_FAT32, active.boot()) }),
@@ -117,7 +146,7 @@ impl Mbr {
     /// A table that is not a card's, or a card that an image does not fit on.
     pub fn with_data_end(&self, total_sectors: u64) -> Result<Self, MbrError> {
         let active = self.active_slot()?;
-        let mut grown = Self::for_card(self.signature, active, total_sectors)?;
+        let mut grown = Self { trial: self.trial, ..Self::for_card(self.signature, active, total_sectors)? };
         let data = usize::from(layout::DATA_PARTITION - 1);
         if self.partitions[data].map(|p| p.sectors) > grown.partitions[data].map(|p| p.sectors) {
             grown.partitions[data] = self.partitions[data];
@@ -125,13 +154,34 @@ impl Mbr {
         Ok(grown)
     }
 
-    /// This table starting from `slot`: the one sector whose write is the switch.
+    /// This table starting from `slot` once, on trial: the one sector whose write is the switch.
+    ///
+    /// # Errors
+    /// A table that is not a card's.
+    pub fn on_trial(&self, slot: Slot) -> Result<Self, MbrError> {
+        Ok(Self { trial: Trial::Armed, ..self.with_active(slot)? })
+    }
+
+    /// This table with the active slot kept for good.
+    pub fn settled(&self) -> Self {
+        Self { trial: Trial::Settled, ..*self }
+    }
+
+    /// This table starting from the slot that the active one took the place of.
+    ///
+    /// # Errors
+    /// A table that is not a card's.
+    pub fn gone_back(&self) -> Result<Self, MbrError> {
+        self.with_active(self.active_slot()?.other())
+    }
+
+    /// This table starting from `slot` for good.
     ///
     /// # Errors
     /// A table that is not a card's.
     pub fn with_active(&self, slot: Slot) -> Result<Self, MbrError> {
         self.active_slot()?;
-        let mut switched = *self;
+        let mut switched = self.settled();
         switched.partitions[0] =
             Some(Partition { bootable: true, ..Partition::new(KIND_FAT32, slot.boot()) });
         Ok(switched)
@@ -168,6 +218,7 @@ impl Mbr {
     /// The table as the card's first sector holds it.
     pub fn encode(&self) -> [u8; LEN] {
         let mut sector = [0; LEN];
+        sector[..4].copy_from_slice(&self.trial.word().to_le_bytes());
         sector[SIGNATURE_AT..SIGNATURE_AT + 4].copy_from_slice(&self.signature.to_le_bytes());
         for (entry, partition) in sector[TABLE_AT..MAGIC_AT].chunks_exact_mut(ENTRY_LEN).zip(&self.partitions)
         {
@@ -194,7 +245,11 @@ impl Mbr {
         {
             *slot = Partition::parse(number, entry)?;
         }
-        let mbr = Self { signature: le32(&sector[SIGNATURE_AT..]), partitions };
+        let mbr = Self {
+            trial: Trial::of_word(le32(sector)),
+            signature: le32(&sector[SIGNATURE_AT..]),
+            partitions,
+        };
         mbr.check_overlap()?;
         Ok(mbr)
     }
@@ -210,6 +265,25 @@ impl Mbr {
             }
         }
         Ok(())
+    }
+}
+
+impl Trial {
+    fn word(self) -> u32 {
+        match self {
+            Self::Settled => 0,
+            Self::Armed => TRIAL_ARMED,
+            Self::Tried => TRIAL_TRIED,
+        }
+    }
+
+    /// Anything else, such as a PC's boot code, is no trial.
+    fn of_word(word: u32) -> Self {
+        match word {
+            TRIAL_ARMED => Self::Armed,
+            TRIAL_TRIED => Self::Tried,
+            _ => Self::Settled,
+        }
     }
 }
 
@@ -302,6 +376,23 @@ mod tests {
             (sector[..446].to_vec(), sector[462..].to_vec())
         });
         assert_eq!(b.with_active(Slot::A), Ok(a));
+    }
+
+    #[test]
+    fn a_trial_is_armed_and_ends_either_way() {
+        let a = Mbr::for_card(7, Slot::A, 1 << 26).unwrap();
+        let armed = a.on_trial(Slot::B).unwrap();
+        assert_eq!(armed.encode()[..4], *b"PLt1");
+        // What the boot loader does: one word changes.
+        let mut sector = armed.encode();
+        sector[..4].copy_from_slice(&TRIAL_TRIED.to_le_bytes());
+        let tried = Mbr::parse(&sector).unwrap();
+        assert_eq!((tried.trial, tried.active_slot()), (Trial::Tried, Ok(Slot::B)));
+        assert_eq!(tried.gone_back(), Ok(a));
+        assert_eq!(Ok(tried.settled()), a.with_active(Slot::B));
+        assert_eq!(tried.with_data_end(1 << 27).unwrap().trial, Trial::Tried);
+        sector[..4].copy_from_slice(&[0xeb, 0x63, 0x90, 0x10]);
+        assert_eq!(Mbr::parse(&sector), Ok(tried.settled()));
     }
 
     #[test]
