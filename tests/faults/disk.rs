@@ -122,7 +122,7 @@ pub(crate) fn cache() -> Result<()> {
     let package = desk.package("systemd")?;
     desk.fill_cache(&[package])?;
     let server = desk.mirror()?;
-    let place = format!("{}/{}", package.archive, package.path);
+    let place = format!("{}/{}", package.origin.archive, package.path);
     let advice = "free some, then run the same command again; what was fetched is kept";
 
     disk.leave(ROOM)?;

@@ -12,30 +12,35 @@ use crate::desk::{Desk, names, own};
 
 /// Where a package is on the server.
 fn place(package: &LockedPackage) -> String {
-    format!("{}/{}", package.archive, package.path)
+    format!("{}/{}", package.origin.archive, package.path)
 }
 
 pub(crate) fn tampered_package() -> Result<()> {
     spoilt(
         Trouble::Flip,
+        "cannot fetch TITLE:",
         &["its SHA-256 is", "tampered with or damaged", "nothing of it was kept", "--mirror"],
     )
 }
 
 pub(crate) fn missing_package() -> Result<()> {
-    spoilt(Trouble::Status(404), &["does not have it (404)", "`cargo xtask lock`", "--mirror"])
+    spoilt(
+        Trouble::Status(404),
+        "the archives do not have TITLE any more:",
+        &["does not have it (404)", "`cargo xtask lock --update NAME`", "--mirror"],
+    )
 }
 
 /// One of two packages is spoilt: the other need not be fetched a second time.
-fn spoilt(trouble: Trouble, expect: &[&str]) -> Result<()> {
+fn spoilt(trouble: Trouble, first: &str, expect: &[&str]) -> Result<()> {
     let desk = Desk::new()?;
     // The small one follows the large one: what is largest is asked for first.
     let (good, bad) = (desk.package("libc6")?, desk.package("netbase")?);
     desk.fill_cache(&[good, bad])?;
     let server = desk.mirror()?;
     server.trouble(&place(bad), trouble);
-    let address = format!("{}/{}", server.mirror(&bad.archive), bad.path);
-    let title = format!("cannot fetch {}", bad.title());
+    let address = format!("{}/{}", server.mirror(&bad.origin.archive), bad.path);
+    let title = first.replace("TITLE", &bad.title());
     desk.fails(&mut desk.image_builder(Some(&server))?, &[&[title.as_str(), &address], expect].concat())?;
     ensure!(!desk.cached("objects", bad).exists(), "a wrong file is in the cache");
     ensure!(server.take_log().contains(&place(bad)), "the mirror was not asked");
@@ -75,7 +80,7 @@ pub(crate) fn half_way() -> Result<()> {
         &mut desk.image_builder(Some(&server))?,
         &[
             &title,
-            &server.mirror(&package.archive),
+            &server.mirror(&package.origin.archive),
             "the same command again: it goes on from what is already here",
         ],
     )?;
@@ -146,7 +151,7 @@ pub(crate) fn tampered_release() -> Result<()> {
     ensure!(log == [RELEASE], "it was asked for {log:?}");
 
     server.serve(suite("2"));
-    desk.succeeds(&mut builder, "small: top:armhf 1 -> 2")?;
+    desk.succeeds(&mut builder, "top:armhf 1 -> 2 (small)")?;
     ensure!(lock()?.contains("version = \"2\""), "the lock is\n{}", lock()?);
     // What lies in the cache is what its name says.
     let objects = desk.path("cache/objects");

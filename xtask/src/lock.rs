@@ -1,34 +1,52 @@
-//! `cargo xtask lock`: the packages anew, from what the archives have today.
+//! `cargo xtask lock`: which packages are used, and whether there are better ones.
 
 use std::{
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
+use pilotlight_card::{Update, Wish};
 
 use crate::{Source, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// Move what is locked to the newest versions: everything, or only these packages (`name` or
+    /// `name:architecture`) with what has to move along; without this only what archives.toml asks for anew is
+    /// resolved, and the rest stays
+    #[arg(long, value_name = "PACKAGE", num_args = 0..)]
+    update: Option<Vec<String>>,
     #[command(flatten)]
     source: Source,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's clock is before 1970")?;
-    let changes = pilotlight_card::relock(
-        &ui::workspace()?,
-        &arguments.source.settings(),
-        now.as_secs().cast_signed(),
-    )?;
-    for line in &changes {
+    let update = update(arguments.update.as_deref())?;
+    let changes = pilotlight_card::relock(&ui::workspace()?, &arguments.source.settings(), &update, now()?)?;
+    for line in &changes.lines {
         println!("{line}");
     }
-    match changes.len() {
-        0 => println!("pilotlight.lock: nothing changed"),
+    match changes.lines.len() {
+        0 if !changes.written => println!("pilotlight.lock: nothing changed"),
+        0 => println!("pilotlight.lock: the same packages, found in newer indexes; commit the file"),
+        1 => println!("pilotlight.lock: 1 change; look at it, then commit the file"),
         count => println!("pilotlight.lock: {count} changes; look at them, then commit the file"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn update(packages: Option<&[String]>) -> anyhow::Result<Update> {
+    let wish = |text: &String| Wish::try_from(text.clone()).map_err(|fault| anyhow!(fault));
+    Ok(match packages {
+        None => Update::Changed,
+        Some([]) => Update::All,
+        Some(packages) => Update::Packages(packages.iter().map(wish).collect::<anyhow::Result<_>>()?),
+    })
+}
+
+fn now() -> anyhow::Result<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's clock is before 1970")?;
+    Ok(now.as_secs().cast_signed())
 }

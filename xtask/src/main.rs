@@ -29,7 +29,7 @@ enum Verb {
     Run(run::Arguments),
     /// Run the tests: all layers, or those named
     Test(test::Arguments),
-    /// Resolve the packages anew and write pilotlight.lock
+    /// Bring pilotlight.lock up to what archives.toml asks for; move what is locked; look for security updates
     Lock(lock::Arguments),
     /// Check a lab.toml and say everything that is wrong with it
     Check(check::Arguments),

@@ -1,8 +1,8 @@
 //! The way from `archives.toml` to packages: lock, fetch, unpack.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::{self, Read},
+    collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -12,32 +12,29 @@ use rayon::prelude::*;
 
 use crate::{
     cache::{Cache, CacheError},
-    digest::Digest,
     fetch::{FetchError, Fetcher, FileKind, Want},
-    http::{Fault, Http, Patience},
-    index::{self, IndexError, Record},
+    hosts::Hosts,
+    http::{Http, Patience},
+    index::IndexError,
     keyring::{KeyError, Keyring},
-    lock::{Lock, LockError, LockedPackage, LockedRelease, LockedSet},
+    lock::{Lock, LockError, LockedPackage},
     mirrors::Mirrors,
     progress::Show,
-    release::{self, Release},
-    solve::{self, SolveError},
-    spec::{SetSpec, Spec, SpecError},
+    solve::SolveError,
+    spec::{Spec, SpecError},
     unpack::{self, Keep, UnpackError},
 };
-
-/// An InRelease of Debian's is 0.2 MB; no suite needs a hundred times that.
-const RELEASE_LIMIT: u64 = 16 << 20;
 
 /// The archives of one base, with where to look for them and where to keep what they give.
 #[derive(Debug, Clone)]
 pub struct Archives {
-    spec: Spec,
-    keyrings: BTreeMap<String, Keyring>,
+    pub(crate) spec: Spec,
+    pub(crate) keyrings: BTreeMap<String, Keyring>,
     mirrors: Mirrors,
-    cache: Cache,
+    snapshots: Mirrors,
+    pub(crate) cache: Cache,
     patience: Patience,
-    show: Show,
+    pub(crate) show: Show,
     http: Arc<OnceLock<Http>>,
 }
 
@@ -89,6 +86,15 @@ pub enum Error {
     /// An index does not parse.
     #[error("the package index of {0} is wrong")]
     Index(String, #[source] IndexError),
+    /// A package to be updated that no set has.
+    #[error("no set of the lock has a package {0}{1}")]
+    NotLocked(String, String),
+    /// An index names nothing in place of a package that is not to be had.
+    #[error(
+        "the archive's index still names {0}, but the package is not to be had, and there is nothing in its place: \
+         the mirror is being updated, or lacks it; try later, or name another mirror with --mirror"
+    )]
+    StillGone(String),
     /// A set cannot be put together.
     #[error("the set {set:?} cannot be put together")]
     Solve {
@@ -109,15 +115,6 @@ pub enum Error {
     /// The cache is unusable.
     #[error(transparent)]
     Cache(#[from] CacheError),
-}
-
-/// One index of a suite: which, and its decompressed text.
-struct Text {
-    suite: String,
-    component: String,
-    architecture: String,
-    archive: String,
-    text: String,
 }
 
 impl Archives {
@@ -148,10 +145,12 @@ impl Archives {
                 keyring.pin(&key.fingerprint, &armoured).map_err(|source| Error::Key { path, source })?;
             }
         }
+        let snapshots = spec.snapshots();
         Ok(Self {
             spec,
             keyrings,
             mirrors,
+            snapshots,
             cache,
             patience: Patience::default(),
             show: Show::Auto,
@@ -171,35 +170,16 @@ impl Archives {
         Self { show, ..self }
     }
 
+    /// The same, looking for what no mirror has any more in other snapshot archives than the base names; none for
+    /// an archive that is not among them.
+    #[must_use]
+    pub fn with_snapshots(self, snapshots: Mirrors) -> Self {
+        Self { snapshots, ..self }
+    }
+
     /// The cache in use.
     pub fn cache(&self) -> &Cache {
         &self.cache
-    }
-
-    /// Asks the archives what they have at the time `now` (seconds since 1970) and picks every set's packages.
-    ///
-    /// # Errors
-    /// No mirror gives a Release that can be believed, or a set cannot be put together.
-    pub fn lock(&self, now: i64) -> Result<Lock, Error> {
-        let suites: BTreeSet<&str> =
-            self.spec.sets.values().flat_map(|set| set.suites.iter().map(String::as_str)).collect();
-        let mut releases = BTreeMap::new();
-        for suite in suites {
-            releases.insert(suite, self.release(suite, now)?);
-        }
-        let texts = self.texts(&releases)?;
-        let mut sets = BTreeMap::new();
-        for (name, set) in &self.spec.sets {
-            let packages = solve_set(name, set, &texts)?;
-            let spec = self.spec.fingerprint(name).unwrap_or_default();
-            sets.insert(name.clone(), LockedSet { spec, packages });
-        }
-        let locked = releases.iter().map(|(suite, release)| LockedRelease {
-            archive: self.archive_of(suite).into(),
-            suite: (*suite).into(),
-            date: release.date.clone(),
-        });
-        Ok(Lock::new(locked.collect(), sets))
     }
 
     /// What of a set is not in the cache yet.
@@ -262,158 +242,26 @@ impl Archives {
         Ok(lock.set(&self.spec, set)?)
     }
 
-    fn fetcher(&self) -> Fetcher<'_> {
+    pub(crate) fn fetcher(&self) -> Fetcher<'_> {
         Fetcher {
             cache: &self.cache,
             mirrors: &self.mirrors,
+            snapshots: &self.snapshots,
             patience: self.patience,
             show: self.show,
+            hosts: Hosts::default(),
             http: &self.http,
         }
     }
-
-    fn archive_of(&self, suite: &str) -> &str {
-        // A checked spec has an archive for every suite that a set names.
-        self.spec.archive_of(suite).unwrap_or_default()
-    }
-
-    fn release(&self, suite: &str, now: i64) -> Result<Release, Error> {
-        let archive = self.archive_of(suite);
-        let nobody = Keyring::default();
-        let keyring = self.keyrings.get(archive).unwrap_or(&nobody);
-        let open = |bytes: &[u8]| {
-            release::open(bytes, keyring, suite, now).map_err(|fault| Fault::Release(Box::new(fault)))
-        };
-        let title = format!("the Release of {suite}");
-        Ok(self.fetcher().document(
-            &title,
-            archive,
-            &format!("dists/{suite}/InRelease"),
-            RELEASE_LIMIT,
-            open,
-        )?)
-    }
-
-    /// Every index that any set needs, fetched and decompressed.
-    fn texts(&self, releases: &BTreeMap<&str, Release>) -> Result<Vec<Text>, Error> {
-        let mut needed = BTreeSet::new();
-        for set in self.spec.sets.values() {
-            for suite in &set.suites {
-                for component in &set.components {
-                    needed.extend(
-                        set.architectures
-                            .iter()
-                            .map(|own| (suite.as_str(), component.as_str(), own.as_str())),
-                    );
-                }
-            }
-        }
-        let wants: Vec<Want> = needed
-            .iter()
-            .map(|(suite, component, architecture)| {
-                self.index(&releases[suite], suite, component, architecture)
-            })
-            .collect::<Result<_, _>>()?;
-        self.fetcher().all(&wants)?;
-        let read = |((suite, component, architecture), want): ((&str, &str, &str), &Want)| {
-            let text = self.decode(want).map_err(|source| Error::Decode(want.title.clone(), source))?;
-            Ok(Text {
-                suite: suite.into(),
-                component: component.into(),
-                architecture: architecture.into(),
-                archive: self.archive_of(suite).into(),
-                text,
-            })
-        };
-        let needed: Vec<_> = needed.into_iter().collect();
-        needed.into_par_iter().zip(&wants).map(read).collect()
-    }
-
-    fn index(
-        &self,
-        release: &Release,
-        suite: &str,
-        component: &str,
-        architecture: &str,
-    ) -> Result<Want, Error> {
-        let path = format!("{component}/binary-{architecture}/Packages.xz");
-        let archive = self.archive_of(suite);
-        let (size, sha256) = *release.indexes.get(&path).ok_or_else(|| Error::NoIndex {
-            archive: archive.into(),
-            suite: suite.into(),
-            component: component.into(),
-            architecture: architecture.into(),
-        })?;
-        let by_hash = format!("dists/{suite}/{component}/binary-{architecture}/by-hash/SHA256/{sha256}");
-        let mut paths = vec![format!("dists/{suite}/{path}")];
-        if release.by_hash {
-            paths.insert(0, by_hash);
-        }
-        Ok(Want {
-            title: format!("the index of {suite} {component} for {architecture}"),
-            kind: FileKind::Index,
-            archive: archive.into(),
-            paths,
-            size,
-            sha256,
-        })
-    }
-
-    /// The text of a fetched index. Its digest is checked again, as of everything that comes out of the cache.
-    fn decode(&self, want: &Want) -> io::Result<String> {
-        let path = self.cache.object(&want.sha256);
-        let compressed = std::fs::read(&path)?;
-        if Digest::of(&compressed) != want.sha256 {
-            std::fs::remove_file(&path)?;
-            return Err(io::Error::other(
-                "its file in the cache was damaged and is removed now: run the same command again",
-            ));
-        }
-        let mut text = String::new();
-        liblzma::read::XzDecoder::new_multi_decoder(compressed.as_slice()).read_to_string(&mut text)?;
-        Ok(text)
-    }
 }
 
-/// The packages of one set, out of the indexes that it may use.
-fn solve_set(name: &str, set: &SetSpec, texts: &[Text]) -> Result<Vec<LockedPackage>, Error> {
-    let mut records: Vec<Record<'_>> = Vec::new();
-    // In the set's own order of architectures and suites: what is equal in all else goes by it.
-    for architecture in &set.architectures {
-        for suite in &set.suites {
-            let wanted = texts.iter().enumerate().filter(|(_, text)| {
-                (&text.suite, &text.architecture) == (suite, architecture)
-                    && set.components.contains(&text.component)
-            });
-            for (number, text) in wanted {
-                let title = || format!("{suite} {} {architecture}", text.component);
-                index::read(&text.text, number, &mut records)
-                    .map_err(|source| Error::Index(title(), source))?;
-            }
-        }
-    }
-    let chosen = solve::solve(set, &records).map_err(|source| Error::Solve { set: name.into(), source })?;
-    let packages = chosen.into_iter().map(|index| {
-        let record = &records[index];
-        LockedPackage {
-            name: record.package.into(),
-            architecture: record.architecture.into(),
-            version: record.version.into(),
-            archive: texts[record.archive].archive.clone(),
-            path: record.path.into(),
-            size: record.size,
-            sha256: record.sha256,
-        }
-    });
-    Ok(packages.collect())
-}
-
-fn want(package: &LockedPackage) -> Want {
+pub(crate) fn want(package: &LockedPackage) -> Want {
     Want {
         title: package.title(),
         kind: FileKind::Package,
-        archive: package.archive.clone(),
+        archive: package.origin.archive.clone(),
         paths: vec![package.path.clone()],
+        published: package.origin.published(),
         size: package.size,
         sha256: package.sha256,
     }

@@ -19,8 +19,36 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
+/// The same moment as snapshot archives write it in their addresses: `20261128T021046Z`.
+pub(crate) fn stamp(seconds: i64) -> String {
+    let (days, time) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Back again: 400 years have 146,097 days, and years are counted from March.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn stamps() {
+        let check = |text: &str, expect: &str| {
+            assert_eq!(super::stamp(super::parse(text).unwrap()), expect, "{text}");
+        };
+        check("Thu, 01 Jan 1970 00:00:00 UTC", "19700101T000000Z");
+        check("Tue, 29 Feb 2000 12:00:01 UTC", "20000229T120001Z");
+        check("Wed, 01 Mar 2000 00:00:00 UTC", "20000301T000000Z");
+        check("Thu, 31 Dec 2026 23:59:59 UTC", "20261231T235959Z");
+        check("Sat, 12 Sep 2026 07:55:41 UTC", "20260912T075541Z");
+    }
+
     #[test]
     fn dates() {
         let check = |text: &str, expect: Option<i64>| assert_eq!(super::parse(text), expect, "{text}");

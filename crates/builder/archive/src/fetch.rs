@@ -13,7 +13,9 @@ use std::{
 
 use crate::{
     cache::{Cache, CacheError},
+    date,
     digest::{Digest, Hasher},
+    hosts::Hosts,
     http::{Fault, Http, Patience},
     mirrors::Mirrors,
     progress::{Item, Progress, Show},
@@ -21,6 +23,11 @@ use crate::{
 
 /// How many files travel at once.
 const PARALLEL: usize = 8;
+
+/// How long after a Release's date its snapshot is looked at, in seconds. A snapshot archive takes a picture about
+/// every 6 hours and answers with the last one at or before the time in the address: the first one that has the
+/// Release is up to a turn later, and a turn can fall out. What was locked may also be older than its Release.
+const SNAPSHOT_OFFSETS: [i64; 3] = [6 * 3_600, 24 * 3_600, 0];
 
 /// What a file is in an archive: it decides what a person can do about a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +49,8 @@ pub(crate) struct Want {
     pub(crate) archive: String,
     /// Where it may be, relative to the archive's root; the first that works is taken.
     pub(crate) paths: Vec<String>,
+    /// When an index named it, in seconds since 1970: a snapshot archive has it from then on.
+    pub(crate) published: Option<i64>,
     pub(crate) size: u64,
     pub(crate) sha256: Digest,
 }
@@ -53,6 +62,17 @@ pub struct Attempt {
     pub url: String,
     /// What was wrong with the last answer.
     pub fault: Fault,
+}
+
+/// A package that mirrors do not have any more, and no snapshot archive gave either.
+#[derive(Debug)]
+pub struct GoneFile {
+    /// Its name, version and architecture.
+    pub title: String,
+    /// Its digest in the lock.
+    pub sha256: Digest,
+    /// The last answer of each address that was tried.
+    pub attempts: Vec<Attempt>,
 }
 
 /// A file could not be fetched.
@@ -68,6 +88,14 @@ pub enum FetchError {
         /// The last answer of each address that was tried.
         attempts: Vec<Attempt>,
     },
+    /// Packages that are nowhere to be had; everything else was fetched.
+    #[error(
+        "the archives do not have {}any more:{}\narchives drop old versions: `cargo xtask lock --update NAME` moves the \
+         lock to what they have now, which a build without --locked does by itself; or name a mirror that has it \
+         with --mirror, or a snapshot archive with --snapshot",
+        several(.0), list_gone(.0)
+    )]
+    Gone(Vec<GoneFile>),
     /// There is nowhere to look.
     #[error("no mirror of the archive {0:?} is known")]
     NoMirror(String),
@@ -79,13 +107,27 @@ pub enum FetchError {
     Cache(#[from] CacheError),
 }
 
+fn several(files: &[GoneFile]) -> String {
+    match files {
+        [only] => format!("{} ", only.title),
+        more => format!("{} packages of the lock ", more.len()),
+    }
+}
+
+fn list_gone(files: &[GoneFile]) -> String {
+    files
+        .iter()
+        .map(|file| format!("\n  {}:{}", file.title, list(&file.attempts).replace('\n', "\n  ")))
+        .collect()
+}
+
 fn list(attempts: &[Attempt]) -> String {
     attempts.iter().map(|attempt| format!("\n  {}: {}", attempt.url, attempt.fault)).collect()
 }
 
 fn advice(kind: FileKind, attempts: &[Attempt]) -> &'static str {
     let any = |test: fn(&Fault) -> bool| attempts.iter().any(|attempt| test(&attempt.fault));
-    let wrong = any(|fault| matches!(fault, Fault::Tampered { .. } | Fault::Size { .. }));
+    let wrong = any(Fault::is_wrong_content);
     match kind {
         FileKind::Release if any(|fault| matches!(fault, Fault::Release(_))) => {
             "nothing was believed; try later or name another mirror with --mirror"
@@ -96,10 +138,6 @@ fn advice(kind: FileKind, attempts: &[Attempt]) -> &'static str {
         }
         FileKind::Package if wrong => {
             "nothing of it was kept; run the same command again, or name another mirror with --mirror"
-        }
-        FileKind::Package if any(|fault| matches!(fault, Fault::Missing)) => {
-            "archives drop old versions: `cargo xtask lock` moves the lock to what they have now; or name another \
-             mirror with --mirror"
         }
         _ => {
             "check the network, then run the same command again: it goes on from what is already here; or name \
@@ -112,8 +150,11 @@ fn advice(kind: FileKind, attempts: &[Attempt]) -> &'static str {
 pub(crate) struct Fetcher<'a> {
     pub(crate) cache: &'a Cache,
     pub(crate) mirrors: &'a Mirrors,
+    /// Where to look for what the mirrors do not have any more.
+    pub(crate) snapshots: &'a Mirrors,
     pub(crate) patience: Patience,
     pub(crate) show: Show,
+    pub(crate) hosts: Hosts,
     /// Made when first needed: it reads the machine's certificates, which takes a quarter of a second.
     pub(crate) http: &'a OnceLock<Http>,
 }
@@ -140,41 +181,59 @@ impl From<Fault> for Setback {
 
 impl<'a> Fetcher<'a> {
     /// Brings all of `wants` into the cache. What is there already costs nothing. After the first failure no new
-    /// file is begun; what was fetched stays, whole or in part.
+    /// file is begun, but for packages that are gone, which do not hinder the others; what was fetched stays, whole
+    /// or in part.
     pub(crate) fn all(&self, wants: &[Want]) -> Result<(), FetchError> {
-        let mut missing: Vec<&Want> =
-            wants.iter().filter(|want| !self.cache.has(&want.sha256, want.size)).collect();
-        // The largest first: the last thread to finish then finishes soonest.
-        missing.sort_by_key(|want| (std::cmp::Reverse(want.size), want.sha256));
-        missing.dedup_by_key(|want| want.sha256);
-        if missing.is_empty() {
-            return Ok(());
+        let mut gone = Vec::new();
+        for (_, fault) in self.run(wants, |fault| matches!(fault, FetchError::Gone(_))) {
+            match fault {
+                FetchError::Gone(files) => gone.extend(files),
+                other => return Err(other),
+            }
         }
-        let bytes = missing.iter().map(|want| want.size).sum();
+        if gone.is_empty() { Ok(()) } else { Err(FetchError::Gone(gone)) }
+    }
+
+    /// Brings those of `wants` into the cache that can be had. Returns the others' places in the list and why not.
+    pub(crate) fn each(&self, wants: &[Want]) -> Vec<(usize, FetchError)> {
+        self.run(wants, |_| true)
+    }
+
+    /// The failures by their place in `wants`; one that is not `bearable` ends the run and comes first.
+    fn run(&self, wants: &[Want], bearable: fn(&FetchError) -> bool) -> Vec<(usize, FetchError)> {
+        let mut missing: Vec<(usize, &Want)> =
+            wants.iter().enumerate().filter(|(_, want)| !self.cache.has(&want.sha256, want.size)).collect();
+        // The largest first: the last thread to finish then finishes soonest.
+        missing.sort_by_key(|(_, want)| (std::cmp::Reverse(want.size), want.sha256));
+        missing.dedup_by_key(|(_, want)| want.sha256);
+        if missing.is_empty() {
+            return Vec::new();
+        }
+        let bytes = missing.iter().map(|(_, want)| want.size).sum();
         let progress = Progress::start(self.show, "Fetching", missing.len(), bytes);
-        let (next, stop, failure) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let failures = Mutex::new(Vec::new());
         let work = || {
-            while let Some(want) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some((place, want)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                if let Err(fault) = self.one(want, &progress, &stop) {
-                    stop.store(true, Ordering::Relaxed);
-                    // The first failure is the one to tell; the others are often its consequence.
-                    if let Ok(mut failure) = failure.lock() {
-                        failure.get_or_insert(fault);
-                    }
+                let Err(fault) = self.one(want, &progress, &stop) else { continue };
+                let Ok(mut failures) = failures.lock() else { return };
+                if bearable(&fault) {
+                    failures.push((*place, fault));
+                } else if !stop.swap(true, Ordering::Relaxed) {
+                    // The first one is the one to tell; the others are often its consequence.
+                    failures.insert(0, (*place, fault));
                 }
             }
         };
         thread::scope(|scope| (0..PARALLEL.min(missing.len())).for_each(|_| drop(scope.spawn(work))));
-        match failure.into_inner().unwrap_or_default() {
-            Some(fault) => Err(fault),
-            None => {
-                progress.finish("Fetched", missing.len());
-                Ok(())
-            }
+        let failures = failures.into_inner().unwrap_or_default();
+        if failures.is_empty() {
+            progress.finish("Fetched", missing.len());
         }
+        failures
     }
 
     /// Fetches a Release from the first mirror whose copy `accept` takes.
@@ -224,10 +283,44 @@ impl<'a> Fetcher<'a> {
         let item = progress.item(&want.title, want.size, have);
         let mut partial = Partial { want, path: path.clone(), file, hasher, have, item };
         let urls = self.urls(&want.archive, &want.paths)?;
-        self.rounds(&want.title, want.kind, &urls, stop, |url| partial.complete(self.http()?, url, stop))?;
+        let mut get = |urls: &[String]| {
+            self.rounds(&want.title, want.kind, urls, stop, |url| partial.complete(self.http()?, url, stop))
+        };
+        if let Err(fault) = get(&urls) {
+            self.elsewhere(want, fault, get)?;
+            progress.say(&format!("{}: taken from the snapshot archive, for no mirror has it", want.title));
+        }
         let object = self.cache.object(&want.sha256);
         std::fs::rename(&path, &object).map_err(CacheError::io("rename into place", &object))?;
         Ok(())
+    }
+
+    /// Asks the snapshot archive for what the mirrors, which ended with `fault`, dropped.
+    fn elsewhere(
+        &self,
+        want: &Want,
+        fault: FetchError,
+        mut get: impl FnMut(&[String]) -> Result<(), FetchError>,
+    ) -> Result<(), FetchError> {
+        let FetchError::Mirrors { title, kind, mut attempts } = fault else { return Err(fault) };
+        let wrong = attempts.iter().any(|attempt| attempt.fault.is_wrong_content());
+        let gone = attempts.iter().any(|attempt| matches!(attempt.fault, Fault::Missing));
+        // A mirror with another index than its Release names is as good as one without. A wrong package, or no
+        // answer at all, is another matter: that has to be seen.
+        let elsewhere = gone || wrong && kind == FileKind::Index;
+        if !elsewhere {
+            return Err(FetchError::Mirrors { title, kind, attempts });
+        }
+        match get(&self.snapshot_urls(want)) {
+            Ok(()) => return Ok(()),
+            Err(FetchError::Mirrors { attempts: more, .. }) => attempts.extend(more),
+            Err(other) => return Err(other),
+        }
+        let wrong = attempts.iter().any(|attempt| attempt.fault.is_wrong_content());
+        if kind == FileKind::Package && !wrong {
+            return Err(FetchError::Gone(vec![GoneFile { title, sha256: want.sha256, attempts }]));
+        }
+        Err(FetchError::Mirrors { title, kind, attempts })
     }
 
     /// Tries every address, again and again as long as one of them may still do better.
@@ -251,10 +344,18 @@ impl<'a> Fetcher<'a> {
                     return Err(FetchError::Stopped);
                 }
                 let (fault, moved) = match attempt(url) {
-                    Ok(value) => return Ok(value),
+                    Ok(value) => {
+                        self.hosts.answered(url);
+                        return Ok(value);
+                    }
                     Err(Setback::Fatal(fault)) => return Err(fault),
                     Err(Setback::Mirror { fault, moved }) => (fault, moved),
                 };
+                if moved || !fault.is_silence() {
+                    self.hosts.answered(url);
+                } else {
+                    self.hosts.silent(url);
+                }
                 if fault.is_transient() {
                     still.push(url);
                 }
@@ -266,7 +367,9 @@ impl<'a> Fetcher<'a> {
                 }
             }
             open = still;
-            if open.is_empty() || fruitless >= self.patience.rounds {
+            // Once one says that it is gone, nobody is waited for.
+            let gone = last.iter().any(|fault| matches!(fault, Some(Fault::Missing)));
+            if open.is_empty() || gone || fruitless >= self.patience.rounds {
                 break;
             }
             thread::sleep(pause);
@@ -282,10 +385,22 @@ impl<'a> Fetcher<'a> {
     fn urls(&self, archive: &str, paths: &[String]) -> Result<Vec<String>, FetchError> {
         let mirrors = self.mirrors.get(archive).filter(|mirrors| !mirrors.is_empty());
         let mirrors = mirrors.ok_or_else(|| FetchError::NoMirror(archive.into()))?;
-        Ok(mirrors
-            .iter()
-            .flat_map(|mirror| paths.iter().map(move |path| format!("{mirror}/{path}")))
-            .collect())
+        let urls = mirrors.iter().flat_map(|mirror| paths.iter().map(move |path| format!("{mirror}/{path}")));
+        let urls = self.hosts.in_order(urls.collect());
+        let lively: Vec<String> = urls.iter().filter(|url| !self.hosts.is_dead(url)).cloned().collect();
+        Ok(if lively.is_empty() { urls } else { lively })
+    }
+
+    fn snapshot_urls(&self, want: &Want) -> Vec<String> {
+        let bases = self.snapshots.get(&want.archive).into_iter().flatten();
+        let Some(published) = want.published else { return Vec::new() };
+        let urls = bases.flat_map(|base| {
+            SNAPSHOT_OFFSETS.iter().flat_map(move |offset| {
+                let stamp = date::stamp(published + offset);
+                want.paths.iter().map(move |path| format!("{base}/{stamp}/{path}"))
+            })
+        });
+        urls.filter(|url| !self.hosts.is_dead(url)).collect()
     }
 
     fn http(&self) -> Result<&Http, Fault> {

@@ -1,6 +1,11 @@
 //! One request to one mirror: a body to read, or a fault that says whether trying again makes sense.
 
-use std::{error::Error as _, fmt, io::Read, time::Duration};
+use std::{
+    error::Error as _,
+    fmt,
+    io::Read,
+    time::{Duration, Instant},
+};
 
 use reqwest::{
     StatusCode,
@@ -15,6 +20,8 @@ use crate::{digest::Digest, release::ReleaseError};
 pub struct Patience {
     /// The longest time without a byte.
     pub stall: Duration,
+    /// The fewest bytes that may come within that time; a mirror that gives fewer is left for the next one.
+    pub slowest: u64,
     /// How many rounds over all mirrors may pass without a new byte.
     pub rounds: u32,
     /// The pause before the second round; each later one is twice as long.
@@ -23,7 +30,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { stall: Duration::from_secs(20), rounds: 4, pause: Duration::from_millis(500) }
+        Self { stall: Duration::from_secs(20), slowest: 4_096, rounds: 4, pause: Duration::from_millis(500) }
     }
 }
 
@@ -38,6 +45,13 @@ pub enum Fault {
     Connection(String),
     /// No byte for this long.
     Stalled(Duration),
+    /// Bytes came, but hardly any.
+    Slow {
+        /// How many.
+        got: u64,
+        /// In which time.
+        time: Duration,
+    },
     /// The body ended too early.
     Short {
         /// Bytes that came.
@@ -69,8 +83,18 @@ impl Fault {
         match self {
             Self::Missing | Self::Size { .. } | Self::Tampered { .. } | Self::Release(_) => false,
             Self::Status(status) => *status >= 500 || [408, 425, 429].contains(status),
-            Self::Connection(_) | Self::Stalled(_) | Self::Short { .. } => true,
+            Self::Connection(_) | Self::Stalled(_) | Self::Slow { .. } | Self::Short { .. } => true,
         }
+    }
+
+    /// Whether bytes came that are not those of the file.
+    pub(crate) fn is_wrong_content(&self) -> bool {
+        matches!(self, Self::Size { .. } | Self::Tampered { .. })
+    }
+
+    /// Whether nobody answered at all.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Connection(_) | Self::Stalled(_))
     }
 }
 
@@ -81,6 +105,7 @@ impl fmt::Display for Fault {
             Self::Status(status) => write!(out, "the mirror answers with status {status}"),
             Self::Connection(reason) => out.write_str(reason),
             Self::Stalled(time) => write!(out, "no byte came for {} s", time.as_secs_f32()),
+            Self::Slow { got, time } => write!(out, "only {got} bytes came in {} s", time.as_secs_f32()),
             Self::Short { got, expected } => {
                 write!(out, "the connection ended after {got} of {expected} bytes")
             }
@@ -113,13 +138,15 @@ impl fmt::Display for Fault {
 #[derive(Debug)]
 pub(crate) struct Http {
     client: Client,
-    stall: Duration,
+    patience: Patience,
 }
 
 /// A body, from `start` on.
 pub(crate) struct Body {
     response: Response,
-    stall: Duration,
+    patience: Patience,
+    /// Since when bytes are counted, and how many came since.
+    window: (Instant, u64),
     /// The offset of its first byte: what was asked for, or 0 when the mirror cannot start in the middle.
     pub(crate) start: u64,
 }
@@ -137,7 +164,7 @@ impl Http {
         };
         // A machine without certificates can still use http mirrors: trust is in the signatures.
         let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
-        Ok(Self { client: client.map_err(|fault| Fault::Connection(reason(fault)))?, stall: patience.stall })
+        Ok(Self { client: client.map_err(|fault| Fault::Connection(reason(fault)))?, patience })
     }
 
     /// Asks for the file at `url` from byte `start` on.
@@ -152,9 +179,9 @@ impl Http {
             range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok()
         };
         match response.status() {
-            StatusCode::OK => Ok(Body { response, stall: self.stall, start: 0 }),
+            StatusCode::OK => Ok(Body::new(response, self.patience, 0)),
             StatusCode::PARTIAL_CONTENT if begins(&response) == Some(start) => {
-                Ok(Body { response, stall: self.stall, start })
+                Ok(Body::new(response, self.patience, start))
             }
             // An answer to another question than the one asked: start anew.
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => self.get(url, 0),
@@ -164,30 +191,52 @@ impl Http {
     }
 
     fn fault(&self, fault: reqwest::Error) -> Fault {
-        if fault.is_timeout() { Fault::Stalled(self.stall) } else { Fault::Connection(reason(fault)) }
+        if fault.is_timeout() {
+            Fault::Stalled(self.patience.stall)
+        } else {
+            Fault::Connection(reason(fault))
+        }
     }
 }
 
 impl Body {
+    fn new(response: Response, patience: Patience, start: u64) -> Self {
+        Self { response, patience, window: (Instant::now(), 0), start }
+    }
+
     /// The size of the whole file, if the mirror says it.
     pub(crate) fn whole(&self) -> Option<u64> {
         let rest = self.response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok()?;
         self.start.checked_add(rest)
     }
 
+    /// Counts bytes, and refuses to go on when too few of them came in too long a time.
+    fn in_time(&mut self, read: usize) -> Result<usize, Fault> {
+        let (since, got) = &mut self.window;
+        *got += read as u64;
+        let time = since.elapsed();
+        if time >= self.patience.stall {
+            if *got < self.patience.slowest && read > 0 {
+                return Err(Fault::Slow { got: *got, time: self.patience.stall });
+            }
+            (*since, *got) = (Instant::now(), 0);
+        }
+        Ok(read)
+    }
+
     /// The next bytes; 0 at the end.
     pub(crate) fn read(&mut self, block: &mut [u8]) -> Result<usize, Fault> {
         loop {
             match self.response.read(block) {
-                Ok(read) => return Ok(read),
+                Ok(read) => return self.in_time(read),
                 Err(fault) if fault.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(fault) if fault.kind() == std::io::ErrorKind::TimedOut => {
-                    return Err(Fault::Stalled(self.stall));
+                    return Err(Fault::Stalled(self.patience.stall));
                 }
                 Err(fault) => {
                     let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
                     return Err(match inner {
-                        Some(inner) if inner.is_timeout() => Fault::Stalled(self.stall),
+                        Some(inner) if inner.is_timeout() => Fault::Stalled(self.patience.stall),
                         _ => Fault::Connection(format!("the connection broke: {}", innermost(&fault))),
                     });
                 }

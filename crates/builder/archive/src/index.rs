@@ -1,5 +1,7 @@
 //! `Packages`: what a suite holds for one architecture. A fast scan that keeps what the solver and the lock need.
 
+use debversion::Version;
+
 use crate::{deb822, digest::Digest};
 
 /// How packages of one name behave across architectures (`Multi-Arch`).
@@ -20,6 +22,8 @@ pub(crate) enum MultiArch {
 #[derive(Debug, Clone)]
 pub(crate) struct Record<'t> {
     pub(crate) package: &'t str,
+    /// The source package that it is built from.
+    pub(crate) source: &'t str,
     pub(crate) version: &'t str,
     pub(crate) architecture: &'t str,
     pub(crate) multi_arch: MultiArch,
@@ -34,6 +38,14 @@ pub(crate) struct Record<'t> {
     pub(crate) sha256: Digest,
     /// Which archive it came from: an index into the caller's list.
     pub(crate) archive: usize,
+}
+
+impl Record<'_> {
+    /// Whether its version is newer than another one. Versions that cannot be read are never newer.
+    pub(crate) fn is_newer_than(&self, version: &str) -> bool {
+        let both = self.version.parse::<Version>().ok().zip(version.parse::<Version>().ok());
+        both.is_some_and(|(own, other)| own > other)
+    }
 }
 
 /// Why an index is refused.
@@ -61,6 +73,7 @@ pub(crate) fn read<'t>(
 fn record<'t>(paragraph: deb822::Paragraph<'t>, archive: usize) -> Result<Record<'t>, IndexError> {
     let mut record = Record {
         package: "",
+        source: "",
         version: "",
         architecture: "",
         multi_arch: MultiArch::No,
@@ -78,6 +91,8 @@ fn record<'t>(paragraph: deb822::Paragraph<'t>, archive: usize) -> Result<Record
     for (name, value) in paragraph.fields() {
         match name {
             "Package" => record.package = value,
+            // `name`, or `name (version)` where the source has another version.
+            "Source" => record.source = value.split_whitespace().next().unwrap_or_default(),
             "Version" => record.version = value,
             "Architecture" => record.architecture = value,
             "Multi-Arch" => {
@@ -111,6 +126,9 @@ fn record<'t>(paragraph: deb822::Paragraph<'t>, archive: usize) -> Result<Record
     }
     if !is_safe_path(record.path) {
         return Err(fault("Filename"));
+    }
+    if record.source.is_empty() {
+        record.source = record.package;
     }
     record.size = size.ok_or_else(|| fault("Size"))?;
     record.sha256 = sha256.ok_or_else(|| fault("SHA256"))?;

@@ -1,33 +1,38 @@
-//! `pilotlight.lock`: every package of every set by name, version, path, size and SHA-256.
+//! `pilotlight.lock`: every package of every set by name, version, path, size and SHA-256, below the release whose
+//! index named it; the sets are lists of names.
 //!
-//! The writer is deterministic and puts one package on one line, so that a change reads well in a diff. The
-//! reader refuses whatever the writer would not write.
+//! The writer is deterministic and puts one package on one line, whatever the number of sets that hold it, so that
+//! a change reads well in a diff. The text itself is read and written by the module `text`.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+mod text;
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{digest::Digest, index::is_safe_path, spec::Spec};
-
-/// The only layout there has been.
-const VERSION: u32 = 1;
+use crate::{date, digest::Digest, spec::Spec};
 
 /// A whole lock.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lock {
-    version: u32,
-    /// The indexes it was made from.
-    #[serde(default)]
+    /// The releases that the packages were found in, sorted; each has at least one package here.
     pub releases: Vec<LockedRelease>,
     /// The sets by name.
     pub sets: BTreeMap<String, LockedSet>,
 }
 
-/// A suite as it was when the lock was made.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+/// A suite as it was when packages of it were locked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LockedRelease {
+    /// Which, and when.
+    pub origin: Origin,
+    /// The indexes of it that were read, sorted by path.
+    pub indexes: Vec<LockedIndex>,
+}
+
+/// A suite at the time of one of its Releases.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
     /// The archive's name.
     pub archive: String,
     /// The suite.
@@ -36,9 +41,27 @@ pub struct LockedRelease {
     pub date: String,
 }
 
-/// A set's packages.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+impl Origin {
+    /// When it was published, in seconds since 1970.
+    pub fn published(&self) -> Option<i64> {
+        date::parse(&self.date)
+    }
+}
+
+/// A list of packages that a Release named.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LockedIndex {
+    /// Where, relative to the suite's folder.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its digest.
+    pub sha256: Digest,
+}
+
+/// A set's packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedSet {
     /// [`Spec::fingerprint`] of what was asked for.
     pub spec: String,
@@ -47,8 +70,7 @@ pub struct LockedSet {
 }
 
 /// One package.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LockedPackage {
     /// Its name.
     pub name: String,
@@ -56,8 +78,8 @@ pub struct LockedPackage {
     pub architecture: String,
     /// Its version.
     pub version: String,
-    /// The archive it is in.
-    pub archive: String,
+    /// The release whose index named it.
+    pub origin: Origin,
     /// Where, relative to the archive's root.
     pub path: String,
     /// Bytes.
@@ -70,16 +92,20 @@ pub struct LockedPackage {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Not the TOML that the writer writes.
-    #[error("not a valid lock: restore it, or write it anew with `cargo xtask lock`")]
+    #[error("not a valid lock: restore it, or write it anew with `cargo xtask lock --update`")]
     Toml(#[from] toml::de::Error),
     /// Made by another version of the builder.
     #[error(
-        "the lock has the layout {0}, this builder knows {VERSION}: write it anew with `cargo xtask lock`"
+        "the lock has the layout {0}, this builder knows {known}: write it anew with `cargo xtask lock --update`",
+        known = text::VERSION
     )]
     Version(u32),
     /// A package that could lead out of the archive, or the like.
     #[error("the lock's package {0:?} has an impossible {1}")]
     Package(String, &'static str),
+    /// A set names a package that stands nowhere, or one name that several have.
+    #[error("the lock's set {0:?} names {1:?}, which is not exactly one of its packages")]
+    Reference(String, String),
     /// A set that is not locked.
     #[error("the set {0:?} is not in the lock: run `cargo xtask lock`")]
     Missing(String),
@@ -88,6 +114,9 @@ pub enum LockError {
         "archives.toml asks for something else in the set {0:?} than the lock was made for: run `cargo xtask lock`"
     )]
     Outdated(String),
+    /// A set that nobody asks for.
+    #[error("archives.toml has no set {0:?}, but the lock has: run `cargo xtask lock`")]
+    Superfluous(String),
 }
 
 impl LockedPackage {
@@ -95,77 +124,62 @@ impl LockedPackage {
     pub fn title(&self) -> String {
         format!("{} {} ({})", self.name, self.version, self.architecture)
     }
+
+    /// Name and architecture, as a person names a package: `libc6:armhf`.
+    pub fn qualified(&self) -> String {
+        format!("{}:{}", self.name, self.architecture)
+    }
 }
 
 impl Lock {
-    pub(crate) fn new(mut releases: Vec<LockedRelease>, sets: BTreeMap<String, LockedSet>) -> Self {
-        releases.sort();
-        releases.dedup();
-        Self { version: VERSION, releases, sets }
-    }
-
-    /// Reads a lock.
-    ///
-    /// # Errors
-    /// Anything that [`Lock::render`] does not write.
-    pub fn parse(text: &str) -> Result<Self, LockError> {
-        let lock: Self = toml::from_str(text)?;
-        if lock.version != VERSION {
-            return Err(LockError::Version(lock.version));
-        }
-        for package in lock.sets.values().flat_map(|set| &set.packages) {
-            if !is_safe_path(&package.path) {
-                return Err(LockError::Package(package.title(), "path"));
-            }
-            if [&package.name, &package.version, &package.architecture, &package.archive]
-                .iter()
-                .any(|text| !is_plain(text))
-            {
-                return Err(LockError::Package(package.title(), "name"));
+    /// A lock of these sets. `indexes` are those that were read for any of them; what no package came from is left
+    /// out. One package found in several releases counts as found in the first.
+    pub(crate) fn new(
+        mut sets: BTreeMap<String, LockedSet>,
+        indexes: impl IntoIterator<Item = (Origin, LockedIndex)>,
+    ) -> Self {
+        let mut known: BTreeMap<(String, String, Digest), Origin> = BTreeMap::new();
+        let key =
+            |package: &LockedPackage| (package.origin.archive.clone(), package.path.clone(), package.sha256);
+        for package in sets.values().flat_map(|set| &set.packages) {
+            let origin = known.entry(key(package)).or_insert_with(|| package.origin.clone());
+            if package.origin.published() < origin.published() {
+                *origin = package.origin.clone();
             }
         }
-        Ok(lock)
-    }
-
-    /// Writes the lock; equal locks give equal texts.
-    pub fn render(&self) -> String {
-        let mut out = String::from(
-            "# Written by `cargo xtask lock` from the archives' signed indexes. Not to be edited: every package that the\n\
-             # builder uses stands here by size and SHA-256, and none that does not is ever used.\n",
-        );
-        let mut line = |text: std::fmt::Arguments<'_>| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "{text}");
-        };
-        line(format_args!("version = {VERSION}\n\nreleases = ["));
-        for LockedRelease { archive, suite, date } in &self.releases {
-            line(format_args!("    {{ archive = {archive:?}, suite = {suite:?}, date = {date:?} }},"));
+        for package in sets.values_mut().flat_map(|set| &mut set.packages) {
+            package.origin.clone_from(&known[&key(package)]);
         }
-        line(format_args!("]"));
-        for (name, set) in &self.sets {
-            let bytes: u64 = set.packages.iter().map(|package| package.size).sum();
-            line(format_args!(
-                "\n# {} packages, {}.{} MB.",
-                set.packages.len(),
-                bytes / 1_000_000,
-                bytes / 100_000 % 10
-            ));
-            line(format_args!("[sets.{name}]\nspec = {:?}\npackages = [", set.spec));
-            for LockedPackage { name, architecture, version, archive, path, size, sha256 } in &set.packages {
-                line(format_args!(
-                    "    {{ name = {name:?}, architecture = {architecture:?}, version = {version:?}, archive = {archive:?}, \
-                     path = {path:?}, size = {size}, sha256 = \"{sha256}\" }},"
-                ));
+        let mut releases: BTreeMap<Origin, Vec<LockedIndex>> =
+            known.into_values().map(|origin| (origin, Vec::new())).collect();
+        for (origin, index) in indexes {
+            if let Some(list) = releases.get_mut(&origin) {
+                list.push(index);
             }
-            line(format_args!("]"));
         }
-        out
+        let releases = releases.into_iter().map(|(origin, mut indexes)| {
+            indexes.sort();
+            indexes.dedup();
+            LockedRelease { origin, indexes }
+        });
+        Self { releases: releases.collect(), sets }
     }
 
-    /// When the newest of the locked releases was published, in seconds since 1970: the time that a build from
-    /// this lock carries. None when no release has a date.
-    pub fn published(&self) -> Option<i64> {
-        self.releases.iter().filter_map(|release| crate::date::parse(&release.date)).max()
+    /// Every index with the release that it belongs to.
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = (&Origin, &LockedIndex)> {
+        self.releases.iter().flat_map(|release| release.indexes.iter().map(|index| (&release.origin, index)))
+    }
+
+    /// Every package of every set, those that several sets share as often.
+    pub fn packages(&self) -> impl Iterator<Item = &LockedPackage> {
+        self.sets.values().flat_map(|set| &set.packages)
+    }
+
+    /// When the newest release was published that packages of the named sets are of, in seconds since 1970: the
+    /// time that what is built from these sets carries. None when they have no packages.
+    pub fn published(&self, sets: &[&str]) -> Option<i64> {
+        let sets = sets.iter().filter_map(|name| self.sets.get(*name));
+        sets.flat_map(|set| &set.packages).filter_map(|package| package.origin.published()).max()
     }
 
     /// The packages of a set, if they are what `spec` asks for today.
@@ -180,65 +194,18 @@ impl Lock {
             Err(LockError::Outdated(name.into()))
         }
     }
-}
 
-/// What Debian's names and versions are made of, none of which TOML would escape.
-fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+~:_".contains(&byte))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lock() -> Lock {
-        let package = LockedPackage {
-            name: "libc6".into(),
-            architecture: "armhf".into(),
-            version: "1:2.41-12+b1~x".into(),
-            archive: "debian".into(),
-            path: "pool/main/g/glibc/libc6_2.41-12_armhf.deb".into(),
-            size: 1_250_000,
-            sha256: Digest::of("x"),
-        };
-        let release = LockedRelease {
-            archive: "debian".into(),
-            suite: "trixie".into(),
-            date: "Sat, 12 Sep 2026 07:55:41 UTC".into(),
-        };
-        let set = LockedSet { spec: "0123456789abcdef".into(), packages: vec![package] };
-        Lock::new(vec![release.clone(), release], BTreeMap::from([("root".into(), set)]))
-    }
-
-    #[test]
-    fn a_lock_is_read_as_it_is_written() {
-        let text = lock().render();
-        assert_eq!(Lock::parse(&text).unwrap(), lock());
-        assert!(text.contains("# 1 packages, 1.2 MB."), "{text}");
-    }
-
-    #[test]
-    fn a_changed_lock_is_refused() {
-        let check = |from: &str, to: &str, expect: &str| {
-            let fault = Lock::parse(&lock().render().replace(from, to)).unwrap_err();
-            let message = format!("{fault} {:?}", std::error::Error::source(&fault).map(ToString::to_string));
-            assert!(message.contains(expect), "{from} → {to}: {message}");
-        };
-        check("version = 1\n", "version = 2\n", "layout 2");
-        check("pool/main", "../main", "impossible path");
-        check("size", "sise", "unknown field");
-        check("\"libc6\"", "\"lib c6\"", "impossible name");
-        check("size = 1250000", "size = -1", "invalid value");
-        check("sha256 = \"", "sha256 = \"0", "not a SHA-256 value");
-        check("", "[", "not a valid lock");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_lock_is_too_odd(noise: String, at in 0_usize..600) {
-            let mut text = lock().render();
-            text.insert_str(text.floor_char_boundary(at), &noise);
-            drop(Lock::parse(&text));
+    /// Whether the lock is what `spec` asks for today, set for set.
+    ///
+    /// # Errors
+    /// The first set that is missing, outdated or superfluous.
+    pub fn fits(&self, spec: &Spec) -> Result<(), LockError> {
+        for name in spec.sets.keys() {
+            self.set(spec, name)?;
+        }
+        match self.sets.keys().find(|name| !spec.sets.contains_key(*name)) {
+            Some(name) => Err(LockError::Superfluous(name.clone())),
+            None => Ok(()),
         }
     }
 }

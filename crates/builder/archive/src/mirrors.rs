@@ -109,7 +109,7 @@ fn push(mirrors: &mut Mirrors, archive: &str, address: &str) {
     }
 }
 
-fn is_web(address: &str) -> bool {
+pub(crate) fn is_web(address: &str) -> bool {
     ["http://", "https://"]
         .iter()
         .any(|scheme| address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))

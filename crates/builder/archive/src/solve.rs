@@ -19,6 +19,7 @@ use resolvo::{
 };
 
 use crate::{
+    digest::Digest,
     index::{MultiArch, Record},
     nearest,
     relation::{self, Atom},
@@ -43,9 +44,22 @@ pub enum SolveError {
     Conflict(String),
 }
 
+/// Candidates that are taken before newer ones wherever they fit: those that are locked already.
+#[derive(Debug, Default)]
+pub(crate) struct Favoured {
+    /// In this very set.
+    pub(crate) own: BTreeSet<Digest>,
+    /// In any set.
+    pub(crate) others: BTreeSet<Digest>,
+}
+
 /// Picks the packages of `set` out of `records`; indexes into `records`, sorted by name, architecture, version.
-pub(crate) fn solve(set: &SetSpec, records: &[Record<'_>]) -> Result<Vec<usize>, SolveError> {
-    let universe = Universe::new(set, records);
+pub(crate) fn solve(
+    set: &SetSpec,
+    records: &[Record<'_>],
+    favoured: &Favoured,
+) -> Result<Vec<usize>, SolveError> {
+    let universe = Universe::new(set, records, favoured);
     let mut roots = Vec::new();
     for wish in set.packages.iter().chain(&set.alone) {
         roots.push(universe.wish(wish)?);
@@ -84,6 +98,22 @@ struct Allowed {
     shown: String,
 }
 
+/// What candidates go by.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Name<'t> {
+    /// For messages.
+    shown: String,
+    /// Package and architecture. None for a relation that nothing satisfies: it must not pass for the package that
+    /// it names, which other versions of may be there.
+    package: Option<(&'t str, &'t str)>,
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.shown)
+    }
+}
+
 /// A candidate: its index into the records and its version for messages.
 struct Candidate {
     record: usize,
@@ -103,19 +133,19 @@ impl fmt::Display for Candidate {
 struct Universe<'t> {
     set: &'t SetSpec,
     records: &'t [Record<'t>],
+    favoured: &'t Favoured,
     versions: Vec<OnceCell<Option<Version>>>,
     /// Records by package name.
     by_name: HashMap<&'t str, Vec<usize>>,
     /// Records that provide a name, with the version at which they do.
     providers: HashMap<&'t str, Vec<(usize, Option<&'t str>)>>,
     alone: BTreeSet<(&'t str, &'t str)>,
-    pool: Pool<Allowed>,
+    pool: Pool<Allowed, Name<'t>>,
     solvables: RefCell<HashMap<usize, SolvableId>>,
-    names: RefCell<HashMap<NameId, (&'t str, &'t str)>>,
 }
 
 impl<'t> Universe<'t> {
-    fn new(set: &'t SetSpec, records: &'t [Record<'t>]) -> Self {
+    fn new(set: &'t SetSpec, records: &'t [Record<'t>], favoured: &'t Favoured) -> Self {
         let own = set.own_architecture();
         let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
         let mut providers: HashMap<&str, Vec<(usize, Option<&str>)>> = HashMap::new();
@@ -141,12 +171,12 @@ impl<'t> Universe<'t> {
             alone: alone.collect(),
             set,
             records,
+            favoured,
             versions: records.iter().map(|_| OnceCell::new()).collect(),
             by_name,
             providers,
             pool: Pool::new(),
             solvables: RefCell::default(),
-            names: RefCell::default(),
         }
     }
 
@@ -277,9 +307,7 @@ impl<'t> Universe<'t> {
         } else {
             format!("{package}:{architecture}")
         };
-        let name = self.pool.intern_package_name(shown);
-        self.names.borrow_mut().insert(name, (package, architecture));
-        name
+        self.pool.intern_package_name(Name { shown, package: Some((package, architecture)) })
     }
 
     fn record_of(&self, solvable: SolvableId) -> usize {
@@ -303,7 +331,7 @@ impl<'t> Universe<'t> {
         match sets.split_first() {
             // Nothing satisfies it: a name without candidates says so in the solver's own words.
             None => {
-                let name = self.pool.intern_package_name(name.to_owned());
+                let name = self.pool.intern_package_name(Name { shown: name.to_owned(), package: None });
                 self.pool
                     .intern_version_set(name, Allowed { records: Vec::new(), shown: version.into() })
                     .into()
@@ -453,10 +481,15 @@ impl DependencyProvider for Universe<'_> {
     }
 
     async fn get_candidates(&self, name: NameId) -> Option<Candidates> {
-        let (package, architecture) = *self.names.borrow().get(&name)?;
-        let candidates = self.candidates(package, architecture).map(|record| self.solvable(record)).collect();
+        let (package, architecture) = self.pool.resolve_package_name(name).package?;
+        let among = |digests: &BTreeSet<Digest>| {
+            self.candidates(package, architecture)
+                .find(|record| digests.contains(&self.records[*record].sha256))
+        };
+        let favoured = among(&self.favoured.own).or_else(|| among(&self.favoured.others));
         Some(Candidates {
-            candidates,
+            candidates: self.candidates(package, architecture).map(|record| self.solvable(record)).collect(),
+            favored: favoured.map(|record| self.solvable(record)),
             hint_dependencies_available: HintDependenciesAvailable::None,
             ..Candidates::default()
         })

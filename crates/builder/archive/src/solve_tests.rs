@@ -1,7 +1,7 @@
 //! Debian's rules, one small universe at a time.
 
 use super::*;
-use crate::{digest::Digest, index, spec::Spec};
+use crate::{index, spec::Spec};
 
 /// Each line of `universe`: `name version architecture` and then fields, all separated by `; `.
 fn index_of(universe: &str) -> String {
@@ -22,6 +22,11 @@ fn index_of(universe: &str) -> String {
 }
 
 fn solve_in(universe: &str, set: &str) -> Result<Vec<String>, SolveError> {
+    solve_with(universe, set, &[])
+}
+
+/// The lines of `universe` that start with one of `locked` are locked.
+fn solve_with(universe: &str, set: &str, locked: &[&str]) -> Result<Vec<String>, SolveError> {
     let spec = format!(
         "[archives.debian]\nmirror = \"http://x.example/\"\nsuites = [\"trixie\"]\nkeys = [{{ fingerprint = \"{}\", file = \
          \"k\" }}]\n[sets.test]\nsuites = [\"trixie\"]\narchitectures = [\"armhf\", \"arm64\"]\n{set}",
@@ -31,7 +36,13 @@ fn solve_in(universe: &str, set: &str) -> Result<Vec<String>, SolveError> {
     let text = index_of(universe);
     let mut records = Vec::new();
     index::read(&text, 0, &mut records).unwrap();
-    let chosen = solve(&spec.sets["test"], &records)?;
+    let is_locked = |record: &&Record<'_>| {
+        let line = format!("{} {} {}", record.package, record.version, record.architecture);
+        locked.contains(&line.as_str())
+    };
+    let own = records.iter().filter(is_locked).map(|record| record.sha256).collect();
+    let favoured = Favoured { own, ..Favoured::default() };
+    let chosen = solve(&spec.sets["test"], &records, &favoured)?;
     Ok(chosen
         .into_iter()
         .map(|index| {
@@ -55,6 +66,20 @@ fn check_fails(universe: &str, set: &str, expect: &[&str]) {
 fn the_newest_version_wins() {
     check("a 1.10 armhf\na 1.9 armhf\na 1.10~rc1 armhf", "packages = [\"a\"]", &["a 1.10 armhf"]);
     check("a 9 armhf\na 1:1 armhf", "packages = [\"a\"]", &["a 1:1 armhf"]);
+}
+
+#[test]
+fn what_is_locked_stays_where_it_fits() {
+    let check = |universe: &str, locked: &[&str], expect: &[&str]| {
+        assert_eq!(solve_with(universe, "packages = [\"a\"]", locked).unwrap(), expect, "{universe}");
+    };
+    check("a 1 armhf\na 2 armhf", &["a 1 armhf"], &["a 1 armhf"]);
+    check("a 1 armhf\na 2 armhf", &["a 3 armhf"], &["a 2 armhf"]);
+    let chain = "a 1 armhf; Depends: b\na 2 armhf; Depends: b (>= 2)\nb 1 armhf\nb 2 armhf";
+    check(chain, &["b 1 armhf"], &["a 2 armhf", "b 2 armhf"]);
+    check(chain, &["a 1 armhf", "b 1 armhf"], &["a 1 armhf", "b 1 armhf"]);
+    check(chain, &["a 2 armhf", "b 1 armhf"], &["a 2 armhf", "b 2 armhf"]);
+    check("a 1 armhf; Depends: gone\na 2 armhf", &["a 1 armhf"], &["a 2 armhf"]);
 }
 
 #[test]
@@ -175,4 +200,11 @@ fn what_is_not_there() {
 #[test]
 fn a_package_in_two_suites_counts_once() {
     check("a 1 armhf\na 1 armhf\nb 1 all\nb 1 all", "packages = [\"a\", \"b\"]", &["a 1 armhf", "b 1 all"]);
+}
+
+#[test]
+fn what_has_to_move_along_moves() {
+    let universe = "top 1 armhf; Depends: twin\ntwin 1 armhf; Depends: data (= 1)\ntwin 2 armhf; Depends: data (= 2)\ndata 2 all";
+    let found = solve_with(universe, "packages = [\"top\"]", &["top 1 armhf", "twin 1 armhf"]).unwrap();
+    assert_eq!(found, ["data 2 all", "top 1 armhf", "twin 2 armhf"]);
 }

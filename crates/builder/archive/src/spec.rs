@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::digest::Digest;
+use crate::{
+    digest::Digest,
+    mirrors::{self, Mirrors},
+};
 
 /// A checked `archives.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,6 +27,12 @@ pub struct Spec {
 pub struct ArchiveSpec {
     /// Where it is found when nobody says otherwise.
     pub mirror: String,
+    /// The archive of its past states, by time: where what no mirror has any more is looked for.
+    #[serde(default)]
+    pub snapshot: Option<String>,
+    /// Whether its suites hold security updates, and nothing else.
+    #[serde(default)]
+    pub security: bool,
     /// Its suites, by their code names as they stand below `dists/`.
     pub suites: Vec<String>,
     /// Whose signature counts.
@@ -151,6 +160,15 @@ impl Spec {
         having.next().map(|(name, _)| name.as_str())
     }
 
+    /// The snapshot archive of each archive that has one.
+    pub fn snapshots(&self) -> Mirrors {
+        let having = self.archives.iter().filter_map(|(name, archive)| {
+            let address = archive.snapshot.as_ref()?.trim_end_matches('/').to_owned();
+            Some((name.clone(), vec![address]))
+        });
+        having.collect()
+    }
+
     /// A short value that changes when what a set asks for changes: its own keys and its suites' archives, not
     /// comments, mirrors or other sets. None for a set that does not exist.
     pub fn fingerprint(&self, set: &str) -> Option<String> {
@@ -179,9 +197,10 @@ impl Spec {
 
 impl ArchiveSpec {
     fn check(&self, name: &str, problems: &mut Vec<String>) {
-        if !(self.mirror.starts_with("http://") || self.mirror.starts_with("https://")) {
-            problems
-                .push(format!("archives.{name}.mirror: {:?} is not an http or https address", self.mirror));
+        for (key, address) in [("mirror", Some(&self.mirror)), ("snapshot", self.snapshot.as_ref())] {
+            if let Some(address) = address.filter(|address| !mirrors::is_web(address)) {
+                problems.push(format!("archives.{name}.{key}: {address:?} is not an http or https address"));
+            }
         }
         if self.keys.is_empty() {
             problems.push(format!("archives.{name}.keys: without a key nothing can be verified"));

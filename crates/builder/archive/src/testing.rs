@@ -43,10 +43,9 @@ impl Content {
 /// A mirror of exactly the packages of a lock that are in a cache, below one folder for each archive's name. Real
 /// packages can so be served, and spoilt, without a network.
 pub fn site_of_lock(lock: &Lock, cache: &Cache) -> Site {
-    let packages = lock.sets.values().flat_map(|set| &set.packages);
-    let here = packages.filter(|package| cache.has(&package.sha256, package.size));
+    let here = lock.packages().filter(|package| cache.has(&package.sha256, package.size));
     here.map(|package| {
-        (format!("{}/{}", package.archive, package.path), Content::File(cache.object(&package.sha256)))
+        (format!("{}/{}", package.origin.archive, package.path), Content::File(cache.object(&package.sha256)))
     })
     .collect()
 }
@@ -199,6 +198,8 @@ pub struct Suite {
     pub archive: String,
     /// Its code name.
     pub name: String,
+    /// The value of `Date`.
+    pub date: String,
     /// The value of `Valid-Until`, if any.
     pub valid_until: Option<String>,
     /// Its packages.
@@ -208,12 +209,19 @@ pub struct Suite {
 impl Suite {
     /// A suite of the archive `debian`.
     pub fn new(name: &str, packages: Vec<Deb>) -> Self {
-        Self { archive: "debian".into(), name: name.into(), valid_until: None, packages }
+        let date = "Sat, 21 Nov 2026 00:53:03 UTC".into();
+        Self { archive: "debian".into(), name: name.into(), date, valid_until: None, packages }
+    }
+
+    /// The same, published at another time.
+    #[must_use]
+    pub fn dated(self, date: &str) -> Self {
+        Self { date: date.into(), ..self }
     }
 
     /// The text of its Release.
     pub fn release(&self) -> String {
-        let mut text = format!("Suite: test\nCodename: {}\nDate: Sat, 21 Nov 2026 00:53:03 UTC\n", self.name);
+        let mut text = format!("Suite: test\nCodename: {}\nDate: {}\n", self.name, self.date);
         if let Some(until) = &self.valid_until {
             let _ = writeln!(text, "Valid-Until: {until}");
         }

@@ -69,8 +69,12 @@ impl Scene {
 
     fn archives_at(&self, mirrors: &[String]) -> Archives {
         let mirrors = BTreeMap::from([("debian".to_owned(), mirrors.to_vec())]);
-        let patience =
-            Patience { stall: Duration::from_millis(300), rounds: 2, pause: Duration::from_millis(1) };
+        let patience = Patience {
+            stall: Duration::from_millis(300),
+            slowest: 100,
+            rounds: 2,
+            pause: Duration::from_millis(1),
+        };
         Archives::open(self.folder.path(), mirrors, self.cache())
             .unwrap()
             .with_patience(patience)
@@ -263,8 +267,9 @@ fn a_package_that_is_gone() {
     let scene = Scene::new();
     let lock = scene.lock();
     scene.server.trouble(&scene.path(1), Trouble::Status(404));
-    let fault = scene.fetch_fails(&lock, &["base 1:1.0 (all)", "404", "cargo xtask lock"]);
-    assert!(matches!(fault, Fault::Missing), "{fault:?}");
+    let fault = scene.archives().fetch(&lock, &["small"]).unwrap_err();
+    says(&fault, &["base 1:1.0 (all)", "404", "cargo xtask lock --update"]);
+    assert!(matches!(&fault, Error::Fetch(FetchError::Gone(files)) if files.len() == 1), "{fault:?}");
 }
 
 #[test]

@@ -20,6 +20,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Workshop, clock::Steps, hex, services};
 
+/// The sets of packages that a card is made of.
+const SETS: &[&str] = &["root", "payload", "firmware"];
+
 /// Changes when what is kept of a root does.
 const LAYOUT: &str = "root 1";
 /// How many roots of earlier builds are kept.
@@ -139,7 +142,7 @@ struct Parts<'a> {
 impl Parts<'_> {
     fn make(&self, parent: &Path, folder: &Path, steps: &mut Steps) -> anyhow::Result<Facts> {
         let Workshop { archives, lock, .. } = self.workshop;
-        steps.run("fetch", || self.workshop.fetch(&["root", "payload", "firmware"]))?;
+        steps.run("fetch", || self.workshop.fetch(SETS))?;
         let (packages, payload, firmware) = steps.run("unpack", || {
             let packages = archives.packages(lock, "root")?;
             anyhow::Ok((packages, archives.packages(lock, "payload")?, archives.packages(lock, "firmware")?))
@@ -281,12 +284,12 @@ fn payload_bytes(root: &Root) -> u64 {
         .sum()
 }
 
-/// The time that everything made here carries: when the newest of the locked archives was published.
+/// The time that everything made here carries: when the newest was published of the releases that it is made of.
 fn epoch(workshop: &Workshop) -> anyhow::Result<u32> {
     let newest = workshop
         .lock
-        .published()
-        .context("pilotlight.lock names no release with a date: run `cargo xtask lock`")?;
+        .published(SETS)
+        .context("pilotlight.lock names no release with a date: run `cargo xtask lock --update`")?;
     u32::try_from(newest).context("pilotlight.lock has a release from before 1970 or after 2106")
 }
 

@@ -1,12 +1,13 @@
 //! The workshop: where archives, lock, caches and tools are, opened once for everything a verb does.
 
 use std::{
-    fs,
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use pilotlight_archive::{Archives, Cache, Lock, Mirrors, read_apt, resolve_mirrors};
+use pilotlight_archive::{Archives, Cache, Lock, Mirrors, Update, read_apt, resolve_mirrors};
 use pilotlight_tools::{BoxError, Toolbox};
 
 /// The base whose archives give the tools, whatever base a board has.
@@ -125,47 +126,78 @@ impl Workshop {
     }
 }
 
-/// Asks the archives what they have now and writes the lock. Returns how the new lock differs from the old one,
-/// a line for each package.
+/// How one lock differs from another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// A line for each package.
+    pub lines: Vec<String>,
+    /// Whether the file is another one.
+    pub written: bool,
+}
+
+/// Brings the lock up to what `archives.toml` asks for, and what `update` names up to what the archives have now.
+/// A lock that cannot be read is in the way, except of [`Update::All`].
 ///
 /// # Errors
 /// No mirror that can be believed, a set that cannot be put together, or a lock that cannot be written.
-pub fn relock(workspace: &Path, settings: &Settings, now: i64) -> anyhow::Result<Vec<String>> {
+pub fn relock(workspace: &Path, settings: &Settings, update: &Update, now: i64) -> anyhow::Result<Changes> {
     let (archives, _) = archives(workspace, settings)?;
     let path = lock_path(workspace);
-    let old = fs::read_to_string(&path).ok().and_then(|text| Lock::parse(&text).ok());
-    let new = archives.lock(now)?;
-    let changes = changes(old.as_ref(), &new);
-    let mut work = tempfile::NamedTempFile::new_in(workspace).context("cannot write beside the lock")?;
-    std::io::Write::write_all(&mut work, new.render().as_bytes()).context("cannot write the lock")?;
-    work.persist(&path).with_context(|| format!("cannot replace {}", path.display()))?;
-    Ok(changes)
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(fault) => return Err(fault).with_context(|| format!("cannot read the lock {}", path.display())),
+    };
+    let old = match (Lock::parse(&text), update) {
+        (Ok(old), _) => old,
+        _ if text.is_empty() => Lock::default(),
+        (Err(_), Update::All) => Lock::default(),
+        (Err(fault), _) => return Err(fault).with_context(|| format!("cannot use {}", path.display())),
+    };
+    let new = archives.relock(&old, update, now)?;
+    let lines = changes(&old, &new);
+    let rendered = new.render();
+    let written = rendered != text;
+    if written {
+        let mut work = tempfile::NamedTempFile::new_in(workspace).context("cannot write beside the lock")?;
+        io::Write::write_all(&mut work, rendered.as_bytes()).context("cannot write the lock")?;
+        work.persist(&path).with_context(|| format!("cannot replace {}", path.display()))?;
+    }
+    Ok(Changes { lines, written })
 }
 
-fn changes(old: Option<&Lock>, new: &Lock) -> Vec<String> {
-    let listed = |lock: &Lock| -> std::collections::BTreeMap<(String, String, String), String> {
-        let sets = lock.sets.iter();
-        sets.flat_map(|(set, locked)| {
-            locked.packages.iter().map(move |package| {
-                ((set.clone(), package.name.clone(), package.architecture.clone()), package.version.clone())
-            })
-        })
-        .collect()
+/// A line for each package that is another, with the sets in which it is.
+fn changes(old: &Lock, new: &Lock) -> Vec<String> {
+    type Versions = BTreeMap<String, BTreeMap<String, String>>;
+    let listed = |lock: &Lock| {
+        let mut versions = Versions::new();
+        for (set, locked) in &lock.sets {
+            for package in &locked.packages {
+                versions.entry(package.qualified()).or_default().insert(set.clone(), package.version.clone());
+            }
+        }
+        versions
     };
-    let old = old.map(listed).unwrap_or_default();
-    let new = listed(new);
+    let (old, new) = (listed(old), listed(new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let none = BTreeMap::new();
     let mut lines = Vec::new();
-    for (key @ (set, name, architecture), version) in &new {
-        match old.get(key) {
-            Some(before) if before == version => {}
-            Some(before) => lines.push(format!("{set}: {name}:{architecture} {before} -> {version}")),
-            None => lines.push(format!("{set}: {name}:{architecture} {version} is new")),
+    for name in names {
+        let (before, after) = (old.get(name).unwrap_or(&none), new.get(name).unwrap_or(&none));
+        let mut sets: BTreeMap<(Option<&String>, Option<&String>), Vec<&str>> = BTreeMap::new();
+        for set in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
+            sets.entry((before.get(set), after.get(set))).or_default().push(set);
+        }
+        for ((before, after), sets) in sets {
+            let what = match (before, after) {
+                (Some(before), Some(after)) if before != after => format!("{before} -> {after}"),
+                (None, Some(after)) => format!("{after} is new"),
+                (Some(before), None) => format!("{before} is gone"),
+                _ => continue,
+            };
+            lines.push(format!("{name} {what} ({})", sets.join(", ")));
         }
     }
-    let gone = old.iter().filter(|(key, _)| !new.contains_key(*key));
-    lines.extend(gone.map(|((set, name, architecture), version)| {
-        format!("{set}: {name}:{architecture} {version} is gone")
-    }));
     lines
 }
 
