@@ -2,6 +2,7 @@
 
 mod checkers;
 mod cut;
+mod flash;
 mod ours;
 mod packages;
 
@@ -21,6 +22,9 @@ fn main() -> ExitCode {
             ("network-adapters", ours::network_adapters),
             ("no-path-of-the-builder", ours::no_path_of_the_builder),
             ("lab-on-the-boot-partition", ours::lab),
+            ("flash-to-a-file", flash::file),
+            ("flash-to-a-disk", flash::disk),
+            ("packed-for-download", flash::packed),
         ],
     )
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask image`: the card.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Instant};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Args;
 use pilotlight_card::{ImageRequest, Report, Workshop};
@@ -63,6 +63,5 @@ fn summary(report: &Report, start: Instant) {
     });
     let total = ui::seconds(start.elapsed());
     println!("time       {total}: {}", steps.collect::<Vec<_>>().join(", "));
-    let hint = if std::io::stdout().is_terminal() { "   # sdX: your card reader, see lsblk" } else { "" };
-    println!("to a card  sudo dd if={path} of=/dev/sdX bs=4M conv=fsync status=progress{hint}");
+    println!("to a card  cargo xtask flash");
 }

@@ -3,8 +3,10 @@
 mod bench;
 mod check;
 mod doctor;
+mod flash;
 mod image;
 mod lock;
+mod publish;
 mod run;
 mod test;
 mod ui;
@@ -25,6 +27,10 @@ struct Cli {
 enum Verb {
     /// Build the card image: target/images/pilotlight-BOARD.img
     Image(image::Arguments),
+    /// Write the image to a card; without a device, list them
+    Flash(flash::Arguments),
+    /// Pack images for download, with a list for Raspberry Pi Imager
+    Publish(publish::Arguments),
     /// Start the image in QEMU with the Pi's serial console in this terminal
     Run(run::Arguments),
     /// Run the tests: all layers, or those named
@@ -61,6 +67,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.verb {
         Verb::Image(arguments) => image::run(&arguments),
+        Verb::Flash(arguments) => flash::run(&arguments),
+        Verb::Publish(arguments) => publish::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Lock(arguments) => lock::run(&arguments),

@@ -20,6 +20,8 @@ pub struct Board {
     pub boot: Boot,
     /// Which of the kernel's modules there are.
     pub modules: Modules,
+    /// The tags by which Raspberry Pi Imager knows the boards that this image is for.
+    pub imager_tags: Vec<String>,
     /// How QEMU plays it.
     pub emulator: Emulator,
 }

@@ -71,6 +71,8 @@ pub struct Report {
     pub payload_bytes: u64,
     /// `uname -r` of the kernel.
     pub kernel_release: String,
+    /// Seconds since 1970 that everything on the card carries: when the lock was made.
+    pub epoch: u32,
     /// How long each step took, in their order.
     pub steps: Vec<Step>,
 }
@@ -177,6 +179,7 @@ impl Workshop {
             root_bytes: finished.facts.squashfs_bytes,
             payload_bytes: finished.facts.payload_bytes,
             kernel_release: finished.facts.kernel_release,
+            epoch: finished.facts.epoch,
             steps: steps.into_inner(),
         })
     }
