@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_archive::{
     Cache, Lock, LockedPackage,
-    testing::{Server, site_of_lock},
+    testing::{Server, Site, site_of_lock},
 };
 use pilotlight_disk::layout;
 use pilotlight_tests::{
@@ -25,7 +25,7 @@ use tempfile::TempDir;
 const WORKSPACE: &[&str] =
     &["Cargo.toml", "Cargo.lock", "bases", "boards", "crates", "image-overlay", "pilotlight.lock"];
 /// Far more than any run of the builder takes; a builder that hangs must not hang the tests.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// A desk, removed at the end.
 pub(crate) struct Desk {
@@ -100,7 +100,12 @@ impl Desk {
 
     /// A mirror of all that the checkout's cache has.
     pub(crate) fn mirror(&self) -> Result<Server> {
-        Ok(Server::start(site_of_lock(&self.lock, &Cache::at(&self.real_cache)?)))
+        Ok(Server::start(self.site()?))
+    }
+
+    /// What that mirror has.
+    pub(crate) fn site(&self) -> Result<Site> {
+        Ok(site_of_lock(&self.lock, &Cache::at(&self.real_cache)?))
     }
 
     /// The builder with `verb`, in this workspace, with this target folder and cache, and with nothing else that it
@@ -123,7 +128,7 @@ impl Desk {
             // The discard port: nobody listens there.
             None => format!("{archive}=http://127.0.0.1:9/{archive}"),
         });
-        command.env("PILOTLIGHT_MIRROR", mirrors.join(" "));
+        command.env("PILOTLIGHT_MIRROR", mirrors.join(" ")).env("PILOTLIGHT_SNAPSHOT", "none");
         Ok(command)
     }
 

@@ -3,6 +3,7 @@
 
 mod desk;
 mod disk;
+mod dropped;
 mod input;
 mod mirror;
 
@@ -16,7 +17,8 @@ fn main() -> ExitCode {
             ("five-mistakes-in-a-lab", input::five_mistakes),
             ("stale-lock", input::stale_lock),
             ("tampered-package", mirror::tampered_package),
-            ("missing-package", mirror::missing_package),
+            ("dropped-package-in-snapshot", dropped::in_snapshot),
+            ("dropped-package-replaced", dropped::replaced),
             ("mirror-stops-half-way", mirror::half_way),
             ("no-mirror-answers", mirror::nobody),
             ("tampered-release", mirror::tampered_release),

@@ -11,37 +11,24 @@ use pilotlight_archive::{
 use crate::desk::{Desk, names, own};
 
 /// Where a package is on the server.
-fn place(package: &LockedPackage) -> String {
+pub(crate) fn place(package: &LockedPackage) -> String {
     format!("{}/{}", package.origin.archive, package.path)
 }
 
-pub(crate) fn tampered_package() -> Result<()> {
-    spoilt(
-        Trouble::Flip,
-        "cannot fetch TITLE:",
-        &["its SHA-256 is", "tampered with or damaged", "nothing of it was kept", "--mirror"],
-    )
-}
-
-pub(crate) fn missing_package() -> Result<()> {
-    spoilt(
-        Trouble::Status(404),
-        "the archives do not have TITLE any more:",
-        &["does not have it (404)", "`cargo xtask lock --update NAME`", "--mirror"],
-    )
-}
-
 /// One of two packages is spoilt: the other need not be fetched a second time.
-fn spoilt(trouble: Trouble, first: &str, expect: &[&str]) -> Result<()> {
-    let desk = Desk::new()?;
+pub(crate) fn tampered_package() -> Result<()> {
+    const EXPECT: &[&str] =
+        &["its SHA-256 is", "tampered with or damaged", "nothing of it was kept", "--mirror"];
     // The small one follows the large one: what is largest is asked for first.
+
+    let desk = Desk::new()?;
     let (good, bad) = (desk.package("libc6")?, desk.package("netbase")?);
     desk.fill_cache(&[good, bad])?;
     let server = desk.mirror()?;
-    server.trouble(&place(bad), trouble);
+    server.trouble(&place(bad), Trouble::Flip);
     let address = format!("{}/{}", server.mirror(&bad.origin.archive), bad.path);
-    let title = first.replace("TITLE", &bad.title());
-    desk.fails(&mut desk.image_builder(Some(&server))?, &[&[title.as_str(), &address], expect].concat())?;
+    let title = format!("cannot fetch {}:", bad.title());
+    desk.fails(&mut desk.image_builder(Some(&server))?, &[&[title.as_str(), &address], EXPECT].concat())?;
     ensure!(!desk.cached("objects", bad).exists(), "a wrong file is in the cache");
     ensure!(server.take_log().contains(&place(bad)), "the mirror was not asked");
     let kept = ["objects", "partial"].map(|part| desk.cached(part, good));
@@ -130,7 +117,7 @@ pub(crate) fn tampered_release() -> Result<()> {
     let lock =
         || fs::read_to_string(desk.path("workspace/pilotlight.lock")).context("could not read the lock");
     let server = Server::start(suite("1"));
-    let mut builder = desk.builder(&["lock"], None)?;
+    let mut builder = desk.builder(&["lock", "--update"], None)?;
     builder.env("PILOTLIGHT_MIRROR", server.mirror("debian"));
     desk.succeeds(&mut builder, "top")?;
     let before = lock()?;

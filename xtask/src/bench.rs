@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     #[command(flatten)]
-    source: Source,
+    pub(crate) source: Source,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

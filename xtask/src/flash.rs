@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]
-    source: Source,
+    pub(crate) source: Source,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {

@@ -16,13 +16,19 @@ pub(crate) struct Arguments {
     /// Move what is locked to the newest versions: everything, or only these packages (`name` or
     /// `name:architecture`) with what has to move along; without this only what archives.toml asks for anew is
     /// resolved, and the rest stays
-    #[arg(long, value_name = "PACKAGE", num_args = 0..)]
+    #[arg(long, value_name = "PACKAGE", num_args = 0.., conflicts_with = "locked")]
     update: Option<Vec<String>>,
     #[command(flatten)]
     source: Source,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let (workspace, settings) = (ui::workspace()?, arguments.source.settings());
+    if settings.locked {
+        pilotlight_card::check_lock(&workspace, &settings)?;
+        println!("pilotlight.lock: what archives.toml asks for");
+        return Ok(ExitCode::SUCCESS);
+    }
     let update = update(arguments.update.as_deref())?;
     let changes = pilotlight_card::relock(&ui::workspace()?, &arguments.source.settings(), &update, now()?)?;
     for line in &changes.lines {
@@ -46,7 +52,8 @@ fn update(packages: Option<&[String]>) -> anyhow::Result<Update> {
     })
 }
 
-fn now() -> anyhow::Result<i64> {
+/// Seconds since 1970.
+pub(crate) fn now() -> anyhow::Result<i64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's clock is before 1970")?;
     Ok(now.as_secs().cast_signed())
 }

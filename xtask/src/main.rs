@@ -6,6 +6,7 @@ mod doctor;
 mod flash;
 mod image;
 mod lock;
+mod mend;
 mod publish;
 mod run;
 mod test;
@@ -51,6 +52,13 @@ struct Source {
     /// A Debian mirror to try first, such as `http://mirror.example/debian`; may be given more than once
     #[arg(long = "mirror", value_name = "URL", env = "PILOTLIGHT_MIRROR", value_delimiter = ' ')]
     mirrors: Vec<String>,
+    /// Where to look for packages that no mirror has any more, by time: a snapshot archive, or `none` [default: what
+    /// the base names]
+    #[arg(long = "snapshot", value_name = "URL", env = "PILOTLIGHT_SNAPSHOT", value_delimiter = ' ')]
+    snapshots: Vec<String>,
+    /// Refuse to use anything else than what pilotlight.lock names, and to change it
+    #[arg(long)]
+    locked: bool,
     /// The folder that keeps what was fetched [default: pilotlight in the user's cache folder]
     #[arg(long, value_name = "FOLDER", env = "PILOTLIGHT_CACHE")]
     cache: Option<PathBuf>,
@@ -58,23 +66,50 @@ struct Source {
 
 impl Source {
     fn settings(&self) -> pilotlight_card::Settings {
-        let mirrors = self.mirrors.iter().filter(|mirror| !mirror.is_empty()).cloned().collect();
-        pilotlight_card::Settings { mirrors, cache: self.cache.clone() }
+        let named = |list: &[String]| list.iter().filter(|address| !address.is_empty()).cloned().collect();
+        pilotlight_card::Settings {
+            mirrors: named(&self.mirrors),
+            snapshots: named(&self.snapshots),
+            locked: self.locked,
+            cache: self.cache.clone(),
+        }
+    }
+}
+
+impl Verb {
+    /// Where what it fetches comes from, and with it the lock that may have to be mended. None for a verb that fetches
+    /// nothing or sees to its lock itself.
+    fn source(&self) -> Option<&Source> {
+        match self {
+            Self::Image(arguments) => Some(&arguments.source),
+            Self::Flash(arguments) => Some(&arguments.source),
+            Self::Publish(arguments) => Some(&arguments.source),
+            Self::Run(arguments) => Some(&arguments.source),
+            Self::Bench(arguments) => Some(&arguments.source),
+            Self::Test(_) | Self::Lock(_) | Self::Check(_) | Self::Doctor(_) => None,
+        }
+    }
+
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Image(arguments) => image::run(arguments),
+            Self::Flash(arguments) => flash::run(arguments),
+            Self::Publish(arguments) => publish::run(arguments),
+            Self::Run(arguments) => run::run(arguments),
+            Self::Test(arguments) => test::run(arguments),
+            Self::Lock(arguments) => lock::run(arguments),
+            Self::Check(arguments) => check::run(arguments),
+            Self::Doctor(arguments) => doctor::run(arguments),
+            Self::Bench(arguments) => bench::run(arguments),
+        }
     }
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.verb {
-        Verb::Image(arguments) => image::run(&arguments),
-        Verb::Flash(arguments) => flash::run(&arguments),
-        Verb::Publish(arguments) => publish::run(&arguments),
-        Verb::Run(arguments) => run::run(&arguments),
-        Verb::Test(arguments) => test::run(&arguments),
-        Verb::Lock(arguments) => lock::run(&arguments),
-        Verb::Check(arguments) => check::run(&arguments),
-        Verb::Doctor(arguments) => doctor::run(&arguments),
-        Verb::Bench(arguments) => bench::run(&arguments),
+    let Cli { verb } = Cli::parse();
+    let result = match verb.source() {
+        Some(source) => mend::lock(source, || verb.run()),
+        None => verb.run(),
     };
     match result {
         Ok(code) => code,

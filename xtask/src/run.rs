@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FIRMWARE")]
     pc: Option<PcFirmware>,
     #[command(flatten)]
-    source: Source,
+    pub(crate) source: Source,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use pilotlight_card::{ImageRequest, Toolset, Workshop};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::{Source, ui};
+use crate::{Source, mend, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -66,7 +66,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let start = Instant::now();
         let outcome = match layer {
             Layer::Unit => unit(&shell),
-            Layer::Net | Layer::Image | Layer::Boot => system(&shell, &workspace, arguments, layer),
+            Layer::Net | Layer::Image | Layer::Boot => {
+                mend::lock(&arguments.source, || system(&shell, &workspace, arguments, layer))
+            }
         };
         let time = ui::seconds(start.elapsed());
         results.push((

@@ -182,6 +182,14 @@ impl Archives {
         &self.cache
     }
 
+    /// Whether the lock is what `archives.toml` asks for today, set for set.
+    ///
+    /// # Errors
+    /// The first set that is missing, outdated or superfluous.
+    pub fn fits(&self, lock: &Lock) -> Result<(), Error> {
+        Ok(lock.fits(&self.spec)?)
+    }
+
     /// What of a set is not in the cache yet.
     ///
     /// # Errors
@@ -259,9 +267,8 @@ pub(crate) fn want(package: &LockedPackage) -> Want {
     Want {
         title: package.title(),
         kind: FileKind::Package,
-        archive: package.origin.archive.clone(),
         paths: vec![package.path.clone()],
-        published: package.origin.published(),
+        origin: package.origin.clone(),
         size: package.size,
         sha256: package.sha256,
     }

@@ -13,21 +13,16 @@ use std::{
 
 use crate::{
     cache::{Cache, CacheError},
-    date,
     digest::{Digest, Hasher},
     hosts::Hosts,
     http::{Fault, Http, Patience},
+    lock::Origin,
     mirrors::Mirrors,
     progress::{Item, Progress, Show},
 };
 
 /// How many files travel at once.
 const PARALLEL: usize = 8;
-
-/// How long after a Release's date its snapshot is looked at, in seconds. A snapshot archive takes a picture about
-/// every 6 hours and answers with the last one at or before the time in the address: the first one that has the
-/// Release is up to a turn later, and a turn can fall out. What was locked may also be older than its Release.
-const SNAPSHOT_OFFSETS: [i64; 3] = [6 * 3_600, 24 * 3_600, 0];
 
 /// What a file is in an archive: it decides what a person can do about a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +41,10 @@ pub(crate) struct Want {
     /// For messages.
     pub(crate) title: String,
     pub(crate) kind: FileKind,
-    pub(crate) archive: String,
     /// Where it may be, relative to the archive's root; the first that works is taken.
     pub(crate) paths: Vec<String>,
-    /// When an index named it, in seconds since 1970: a snapshot archive has it from then on.
-    pub(crate) published: Option<i64>,
+    /// Whose it is.
+    pub(crate) origin: Origin,
     pub(crate) size: u64,
     pub(crate) sha256: Digest,
 }
@@ -282,7 +276,7 @@ impl<'a> Fetcher<'a> {
         let have = resume(&mut file, &mut hasher, want.size).map_err(CacheError::io("read", &path))?;
         let item = progress.item(&want.title, want.size, have);
         let mut partial = Partial { want, path: path.clone(), file, hasher, have, item };
-        let urls = self.urls(&want.archive, &want.paths)?;
+        let urls = self.urls(&want.origin.archive, &want.paths)?;
         let mut get = |urls: &[String]| {
             self.rounds(&want.title, want.kind, urls, stop, |url| partial.complete(self.http()?, url, stop))
         };
@@ -392,13 +386,10 @@ impl<'a> Fetcher<'a> {
     }
 
     fn snapshot_urls(&self, want: &Want) -> Vec<String> {
-        let bases = self.snapshots.get(&want.archive).into_iter().flatten();
-        let Some(published) = want.published else { return Vec::new() };
+        let bases = self.snapshots.get(&want.origin.archive).into_iter().flatten();
         let urls = bases.flat_map(|base| {
-            SNAPSHOT_OFFSETS.iter().flat_map(move |offset| {
-                let stamp = date::stamp(published + offset);
-                want.paths.iter().map(move |path| format!("{base}/{stamp}/{path}"))
-            })
+            let stamps = want.origin.snapshots();
+            stamps.flat_map(move |stamp| want.paths.iter().map(move |path| format!("{base}/{stamp}/{path}")))
         });
         urls.filter(|url| !self.hosts.is_dead(url)).collect()
     }

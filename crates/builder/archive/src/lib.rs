@@ -40,7 +40,7 @@ pub use http::{Fault, Patience};
 pub use index::IndexError;
 pub use keyring::{KeyError, Keyring, SignatureError};
 pub use lock::{Lock, LockError, LockedIndex, LockedPackage, LockedRelease, LockedSet, Origin};
-pub use mirrors::{AptText, MirrorError, Mirrors, read_apt, resolve as resolve_mirrors};
+pub use mirrors::{AptText, MirrorError, Mirrors, read_apt, resolve as resolve_mirrors, resolve_snapshots};
 pub use progress::Show;
 pub use release::{Release, ReleaseError};
 pub use relock::Update;

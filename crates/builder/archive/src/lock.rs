@@ -46,6 +46,18 @@ impl Origin {
     pub fn published(&self) -> Option<i64> {
         date::parse(&self.date)
     }
+
+    /// The times at which a snapshot archive is asked for what it named, as they stand in addresses: the likeliest
+    /// first.
+    ///
+    /// Such an archive takes a picture about every 6 hours and answers with the last one at or before the time asked
+    /// for: the first that has the Release is up to a turn later, and a turn can fall out. What was locked may also
+    /// be older than its Release.
+    pub fn snapshots(&self) -> impl Iterator<Item = String> {
+        const OFFSETS: [i64; 3] = [6 * 3_600, 24 * 3_600, 0];
+        let published = self.published();
+        OFFSETS.into_iter().filter_map(move |offset| Some(date::stamp(published? + offset)))
+    }
 }
 
 /// A list of packages that a Release named.

@@ -63,6 +63,25 @@ pub fn resolve(spec: &Spec, settings: &[String], apt: &[AptText]) -> Result<Mirr
     Ok(found)
 }
 
+/// Where to look for what no mirror has any more: `settings` as for [`resolve`], or `none` for nowhere, else what the
+/// spec says.
+///
+/// # Errors
+/// A setting that is no address or names an unknown archive.
+pub fn resolve_snapshots(spec: &Spec, settings: &[String]) -> Result<Mirrors, MirrorError> {
+    if settings.iter().any(|setting| setting == "none") {
+        return Ok(Mirrors::new());
+    }
+    let mut chosen = Mirrors::new();
+    for setting in settings {
+        let (archive, address) = read_setting(setting, spec)?;
+        push(&mut chosen, &archive, address);
+    }
+    let mut found = spec.snapshots();
+    found.append(&mut chosen);
+    Ok(found)
+}
+
 /// Reads apt's configuration below `etc` (`/etc/apt`). What cannot be read counts as absent: it is a hint only.
 pub fn read_apt(etc: &Path) -> Vec<AptText> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(etc.join("sources.list.d"))
@@ -251,6 +270,31 @@ mod tests {
             &apt,
             &["http://1.example/debian", "http://2.example/debian"],
             &["http://m.example/x"],
+        );
+    }
+
+    #[test]
+    fn snapshots() {
+        let check = |settings: &[&str], expect: &[(&str, &str)]| {
+            let settings: Vec<String> = settings.iter().map(|setting| (*setting).into()).collect();
+            let mut spec = spec();
+            spec.archives.get_mut("debian").unwrap().snapshot =
+                Some("http://s.example/archive/debian/".into());
+            let found = resolve_snapshots(&spec, &settings).unwrap();
+            let found: Vec<_> =
+                found.iter().map(|(name, addresses)| (name.as_str(), addresses.join(" "))).collect();
+            let expect: Vec<_> =
+                expect.iter().map(|(name, address)| (*name, (*address).to_owned())).collect();
+            assert_eq!(found, expect, "{settings:?}");
+        };
+        check(&[], &[("debian", "http://s.example/archive/debian")]);
+        check(&["none"], &[]);
+        check(
+            &["http://t.example/archive/debian-security", "debian=http://t.example/x"],
+            &[
+                ("debian", "http://t.example/x"),
+                ("debian-security", "http://t.example/archive/debian-security"),
+            ],
         );
     }
 

@@ -379,9 +379,8 @@ pub(crate) fn index_want(place: &Place, origin: &Origin, index: &LockedIndex, by
     Want {
         title: index_title(place),
         kind: FileKind::Index,
-        archive: origin.archive.clone(),
         paths: by_hash.into_iter().chain([format!("dists/{suite}/{}", index.path)]).collect(),
-        published: origin.published(),
+        origin: origin.clone(),
         size: index.size,
         sha256: index.sha256,
     }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use pilotlight_archive::{Archives, Cache, Lock, Mirrors, Update, read_apt, resolve_mirrors};
+use pilotlight_archive::{
+    Archives, Cache, FetchError, GoneFile, Lock, Mirrors, Update, read_apt, resolve_mirrors,
+    resolve_snapshots,
+};
 use pilotlight_tools::{BoxError, Toolbox};
 
 /// The base whose archives give the tools, whatever base a board has.
@@ -18,6 +21,10 @@ const TOOLS_BASE: &str = "debian";
 pub struct Settings {
     /// Mirrors to use instead of those the machine knows: addresses, or `ARCHIVE=ADDRESS`.
     pub mirrors: Vec<String>,
+    /// Snapshot archives to use instead of those the base names: addresses, `ARCHIVE=ADDRESS`, or `none`.
+    pub snapshots: Vec<String>,
+    /// Whether the lock has to be exactly what is asked for, and stay so.
+    pub locked: bool,
     /// The cache folder; none is `pilotlight` in the user's cache folder.
     pub cache: Option<PathBuf>,
 }
@@ -75,6 +82,9 @@ impl Workshop {
             )
         })?;
         let lock = Lock::parse(&lock_text).with_context(|| format!("cannot use {}", path.display()))?;
+        if settings.locked {
+            archives.fits(&lock)?;
+        }
         Ok(Self { workspace: workspace.to_owned(), archives, lock, lock_text, mirrors })
     }
 
@@ -166,6 +176,22 @@ pub fn relock(workspace: &Path, settings: &Settings, update: &Update, now: i64) 
     Ok(Changes { lines, written })
 }
 
+/// Whether the lock is exactly what `archives.toml` asks for. Nobody is asked.
+///
+/// # Errors
+/// A lock that is missing, unreadable or for something else.
+pub fn check_lock(workspace: &Path, settings: &Settings) -> anyhow::Result<()> {
+    Workshop::open(workspace, &Settings { locked: true, ..settings.clone() }).map(drop)
+}
+
+/// The packages that an error says are nowhere to be had any more; none when it is about something else.
+pub fn gone(error: &anyhow::Error) -> Option<&[GoneFile]> {
+    error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(pilotlight_archive::Error::Fetch(FetchError::Gone(files))) => Some(files.as_slice()),
+        _ => None,
+    })
+}
+
 /// A line for each package that is another, with the sets in which it is.
 fn changes(old: &Lock, new: &Lock) -> Vec<String> {
     type Versions = BTreeMap<String, BTreeMap<String, String>>;
@@ -209,7 +235,8 @@ fn archives(workspace: &Path, settings: &Settings) -> anyhow::Result<(Archives, 
         Some(folder) => Cache::at(folder)?,
         None => Cache::of_user()?,
     };
-    Ok((Archives::open(&base, mirrors.clone(), cache)?, mirrors))
+    let snapshots = resolve_snapshots(&spec, &settings.snapshots)?;
+    Ok((Archives::open(&base, mirrors.clone(), cache)?.with_snapshots(snapshots), mirrors))
 }
 
 fn lock_path(workspace: &Path) -> PathBuf {
