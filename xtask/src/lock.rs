@@ -1,13 +1,14 @@
 //! `cargo xtask lock`: which packages are used, and whether there are better ones.
 
 use std::{
+    path::Path,
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use pilotlight_card::{Update, Wish};
+use pilotlight_card::{Settings, Update, Wish, review};
 
 use crate::{Source, ui};
 
@@ -18,12 +19,19 @@ pub(crate) struct Arguments {
     /// resolved, and the rest stays
     #[arg(long, value_name = "PACKAGE", num_args = 0.., conflicts_with = "locked")]
     update: Option<Vec<String>>,
+    /// Report the security updates that the lock lacks, and change nothing: ends with 0 when there are none, with 1
+    /// when there are, and with 2 when it could not be told
+    #[arg(long, conflicts_with_all = ["update", "locked"])]
+    check: bool,
     #[command(flatten)]
     source: Source,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (workspace, settings) = (ui::workspace()?, arguments.source.settings());
+    if arguments.check {
+        return Ok(ExitCode::from(check(&workspace, &settings)));
+    }
     if settings.locked {
         pilotlight_card::check_lock(&workspace, &settings)?;
         println!("pilotlight.lock: what archives.toml asks for");
@@ -41,6 +49,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         count => println!("pilotlight.lock: {count} changes; look at them, then commit the file"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn check(workspace: &Path, settings: &Settings) -> u8 {
+    match now().and_then(|now| review(workspace, settings, now)) {
+        Ok(review) => {
+            print!("{review}");
+            verdict(!review.lacking.is_empty(), !review.unknown.is_empty())
+        }
+        Err(error) => {
+            ui::tell(&error);
+            verdict(false, true)
+        }
+    }
+}
+
+/// The exit code. Not to know is worse than to know of a lack: what is lacking was told all the same.
+fn verdict(lacking: bool, unknown: bool) -> u8 {
+    if unknown { 2 } else { u8::from(lacking) }
 }
 
 fn update(packages: Option<&[String]>) -> anyhow::Result<Update> {

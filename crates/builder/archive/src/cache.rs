@@ -141,12 +141,17 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_named() {
-        let check = |kind: io::ErrorKind, expect: &str| {
-            let message = CacheError::io("write", Path::new("/c/partial/ab"))(kind.into()).to_string();
-            assert!(message.contains(expect), "{message}");
-        };
-        check(io::ErrorKind::StorageFull, "no space left for /c/partial/ab: free some");
-        check(io::ErrorKind::QuotaExceeded, "no space left");
-        check(io::ErrorKind::PermissionDenied, "cannot write /c/partial/ab");
+        let kinds = [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::ReadOnlyFilesystem,
+        ];
+        let told = kinds.map(|kind| {
+            let fault = CacheError::io("write", Path::new("/c/partial/ab"))(kind.into());
+            let cause = std::error::Error::source(&fault).map(|cause| format!("\n  because: {cause}"));
+            format!("{fault}{}", cause.unwrap_or_default())
+        });
+        insta::assert_snapshot!([&told[..], &[CacheError::Nowhere.to_string()]].concat().join("\n\n"));
     }
 }

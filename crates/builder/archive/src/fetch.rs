@@ -14,7 +14,7 @@ use std::{
 use crate::{
     cache::{Cache, CacheError},
     digest::{Digest, Hasher},
-    hosts::Hosts,
+    hosts::{self, Hosts},
     http::{Fault, Http, Patience},
     lock::Origin,
     mirrors::Mirrors,
@@ -116,7 +116,22 @@ fn list_gone(files: &[GoneFile]) -> String {
 }
 
 fn list(attempts: &[Attempt]) -> String {
-    attempts.iter().map(|attempt| format!("\n  {}: {}", attempt.url, attempt.fault)).collect()
+    let mut lines: Vec<(&Attempt, String, usize)> = Vec::new();
+    for attempt in attempts {
+        let fault = attempt.fault.to_string();
+        let same = |(first, other, _): &&mut (&Attempt, String, usize)| {
+            hosts::host(&first.url) == hosts::host(&attempt.url) && *other == fault
+        };
+        match lines.iter_mut().find(same) {
+            Some((_, _, others)) => *others += 1,
+            None => lines.push((attempt, fault, 0)),
+        }
+    }
+    let line = |(attempt, fault, others): &(&Attempt, String, usize)| match others {
+        0 => format!("\n  {}: {fault}", attempt.url),
+        _ => format!("\n  {} (and {others} more there): {fault}", attempt.url),
+    };
+    lines.iter().map(line).collect()
 }
 
 fn advice(kind: FileKind, attempts: &[Attempt]) -> &'static str {
@@ -125,6 +140,9 @@ fn advice(kind: FileKind, attempts: &[Attempt]) -> &'static str {
     match kind {
         FileKind::Release if any(|fault| matches!(fault, Fault::Release(_))) => {
             "nothing was believed; try later or name another mirror with --mirror"
+        }
+        FileKind::Release if any(|fault| matches!(fault, Fault::Missing)) => {
+            "no mirror has such a suite: are its name and the mirrors' addresses right? name another mirror with --mirror"
         }
         FileKind::Index if wrong || any(|fault| matches!(fault, Fault::Missing)) => {
             "the mirror's index is not the one that its signed Release names: it is being updated, or stale; nothing \

@@ -26,6 +26,7 @@ mod progress;
 mod relation;
 mod release;
 mod relock;
+mod review;
 mod solve;
 mod spec;
 #[cfg(feature = "testing")]
@@ -44,6 +45,7 @@ pub use mirrors::{AptText, MirrorError, Mirrors, read_apt, resolve as resolve_mi
 pub use progress::Show;
 pub use release::{Release, ReleaseError};
 pub use relock::Update;
+pub use review::{Lacking, Review, Unknown};
 pub use solve::SolveError;
 pub use spec::{ArchiveSpec, KeySpec, Provided, SetSpec, Spec, SpecError, Wish};
 pub use unpack::{Keep, UnpackError, UnpackFault, unpack};

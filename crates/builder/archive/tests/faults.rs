@@ -326,6 +326,58 @@ fn a_mirror_that_falls_silent() {
 }
 
 #[test]
+fn a_mirror_that_only_drips() {
+    let scene = Scene::new();
+    let lock = scene.lock();
+    let slow = Server::start(scene.site(&scene.suite(), &scene.signer));
+    slow.trouble(&scene.path(0), Trouble::Drip(Duration::from_millis(20)));
+    // Within the time in which a byte has to come there is always one, but the next mirror is quicker.
+    let archives = scene.archives_at(&[slow.mirror("debian"), scene.server.mirror("debian")]);
+    scene.server.take_log();
+    archives.fetch(&lock, &["small"]).unwrap();
+    let log = scene.server.take_log();
+    assert!(log.len() == 1 && log[0].starts_with(&format!("{} from ", scene.path(0))), "{log:?}");
+    scene.unpacks(&lock);
+}
+
+#[test]
+fn a_mirror_that_sends_us_on() {
+    let scene = Scene::new();
+    let lock = scene.lock();
+    let path = scene.path(0);
+    let elsewhere = Server::start(scene.site(&scene.suite(), &scene.signer));
+    scene.server.trouble(&path, Trouble::Redirect(elsewhere.mirror(&path)));
+    // It breaks off there, and goes on from there.
+    elsewhere.trouble(&path, Trouble::Cut { after: 100_000, times: 1 });
+    scene.archives().fetch(&lock, &["small"]).unwrap();
+    assert_eq!(elsewhere.take_log(), [path.clone(), format!("{path} from 100000")]);
+    scene.unpacks(&lock);
+    // In a circle.
+    fs::remove_dir_all(scene.cache().root()).unwrap();
+    scene.server.trouble(&path, Trouble::Redirect(scene.server.mirror(&path)));
+    scene.fetch_fails(&lock, &["top 2-1 (armhf)", "too many redirects"]);
+}
+
+#[test]
+fn a_dead_mirror_is_not_waited_for_again_and_again() {
+    let mut scene = Scene::new();
+    scene.packages.extend((0..40).map(|number| Deb::new(&format!("dep{number}"), "1", "all")));
+    let depends = (0..40).map(|number| format!("dep{number}")).collect::<Vec<_>>().join(", ");
+    scene.packages[1] = Deb::new("base", "2", "all").with_fields(&format!("Depends: {depends}\n"));
+    scene.server.serve(scene.site(&scene.suite(), &scene.signer));
+    let lock = scene.lock();
+    let dead = Server::start(scene.site(&scene.suite(), &scene.signer));
+    for package in &scene.packages {
+        dead.trouble(&format!("debian/{}", package.path()), Trouble::Stall { after: 0, times: 1_000 });
+    }
+    let archives = scene.archives_at(&[dead.mirror("debian"), scene.server.mirror("debian")]);
+    archives.fetch(&lock, &["small"]).unwrap();
+    // Each of the eight transfers can have begun there before the first silence showed; and perhaps once more.
+    let asked = dead.take_log().len();
+    assert!((1..=16).contains(&asked), "it was asked for {asked} of 42 files");
+}
+
+#[test]
 fn what_was_half_here_was_wrong() {
     let scene = Scene::new();
     let lock = scene.lock();

@@ -24,7 +24,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 pub use clock::Step;
 use clock::Steps;
-pub use pilotlight_archive::{GoneFile, Update, Wish};
+pub use pilotlight_archive::{GoneFile, Review, Update, Wish};
 use pilotlight_board::Board;
 use pilotlight_disk::{Params, Slot, layout};
 use pilotlight_image::{
@@ -34,7 +34,7 @@ use pilotlight_image::{
 };
 use pilotlight_lab::paths;
 use pilotlight_tree::{Kind, Meta, Node, Tree, TreePath};
-pub use workshop::{Changes, Settings, Toolset, Workshop, check_lock, gone, relock};
+pub use workshop::{Changes, Settings, Toolset, Workshop, check_lock, gone, relock, review};
 
 /// What card to make.
 #[derive(Debug, Clone)]

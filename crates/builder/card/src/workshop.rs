@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use pilotlight_archive::{
-    Archives, Cache, FetchError, GoneFile, Lock, Mirrors, Update, read_apt, resolve_mirrors,
+    Archives, Cache, FetchError, GoneFile, Lock, Mirrors, Review, Update, read_apt, resolve_mirrors,
     resolve_snapshots,
 };
 use pilotlight_tools::{BoxError, Toolbox};
@@ -182,6 +182,15 @@ pub fn relock(workspace: &Path, settings: &Settings, update: &Update, now: i64) 
 /// A lock that is missing, unreadable or for something else.
 pub fn check_lock(workspace: &Path, settings: &Settings) -> anyhow::Result<()> {
     Workshop::open(workspace, &Settings { locked: true, ..settings.clone() }).map(drop)
+}
+
+/// Looks for security updates that the lock lacks, at the time `now` (seconds since 1970).
+///
+/// # Errors
+/// A lock or base that is missing or wrong. What the archives do wrong is part of the review.
+pub fn review(workspace: &Path, settings: &Settings, now: i64) -> anyhow::Result<Review> {
+    let workshop = Workshop::open(workspace, settings)?;
+    Ok(workshop.archives.review(&workshop.lock, now))
 }
 
 /// The packages that an error says are nowhere to be had any more; none when it is about something else.

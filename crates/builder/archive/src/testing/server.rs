@@ -42,6 +42,10 @@ pub enum Trouble {
     Flip,
     /// So many bytes are appended.
     Longer(usize),
+    /// Sends one byte of the body at a time, with this pause after each.
+    Drip(std::time::Duration),
+    /// Sends the client to another address.
+    Redirect(String),
     /// Knows no ranges.
     NoRanges,
     /// Answers a range with another one.
@@ -116,6 +120,8 @@ struct Answer {
     start: usize,
     stop_after: Option<usize>,
     hold: bool,
+    drip: Option<std::time::Duration>,
+    location: Option<String>,
     claimed_start: Option<usize>,
 }
 
@@ -133,8 +139,17 @@ fn answer(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         let (start, whole) = (answer.claimed_start.unwrap_or(answer.start), answer.content.len());
         head += &format!("Content-Range: bytes {start}-{}/{whole}\r\n", whole.saturating_sub(1));
     }
+    if let Some(location) = &answer.location {
+        head += &format!("Location: {location}\r\n");
+    }
     let mut out = &stream;
     out.write_all(format!("{head}\r\n").as_bytes())?;
+    if let Some(pause) = answer.drip {
+        return body.iter().try_for_each(|byte| {
+            thread::sleep(pause);
+            out.write_all(&[*byte])
+        });
+    }
     out.write_all(&body[..answer.stop_after.unwrap_or(body.len()).min(body.len())])?;
     out.flush()?;
     if answer.hold {
@@ -179,6 +194,8 @@ fn decide(state: &mut State, path: &str, from: Option<usize>) -> Answer {
         content,
         stop_after: None,
         hold: false,
+        drip: None,
+        location: None,
         claimed_start: None,
     };
     match state.troubles.get_mut(path) {
@@ -195,6 +212,10 @@ fn decide(state: &mut State, path: &str, from: Option<usize>) -> Answer {
         Some(Trouble::Busy { status, times }) if *times > 0 => {
             *times -= 1;
             (answer.status, answer.content) = (*status, Vec::new());
+        }
+        Some(Trouble::Drip(pause)) => answer.drip = Some(*pause),
+        Some(Trouble::Redirect(location)) => {
+            (answer.status, answer.location, answer.content) = (302, Some(location.clone()), Vec::new());
         }
         Some(Trouble::Flip) => {
             let middle = answer.content.len() / 2;
