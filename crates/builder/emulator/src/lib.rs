@@ -6,8 +6,11 @@
 //! what went wrong. This crate knows neither where QEMU comes from ([`Qemu`] is passed in) nor what the guests
 //! are meant to say.
 
+pub mod asker;
 pub mod card;
 pub mod console;
+pub mod count;
+pub mod counted;
 pub mod event;
 pub mod fault;
 pub mod hub;

@@ -99,6 +99,13 @@ impl Machine {
         }
     }
 
+    /// Has QEMU end in good order, which gives its plugins the time to report.
+    pub fn stop(&mut self) -> io::Result<ExitStatus> {
+        let process = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(process, rustix::process::Signal::TERM)?;
+        self.child.wait()
+    }
+
     /// Waits until the machine ends by itself: the guest powers off or reboots, or the operator ends it.
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait()
