@@ -57,10 +57,7 @@ struct Array {
 }
 
 unsafe extern "C" {
-    pub(crate) fn qemu_plugin_register_vcpu_init_cb(
-        id: u64,
-        callback: unsafe extern "C" fn(u64, c_uint),
-    );
+    pub(crate) fn qemu_plugin_register_vcpu_init_cb(id: u64, callback: unsafe extern "C" fn(u64, c_uint));
     pub(crate) fn qemu_plugin_register_vcpu_tb_trans_cb(
         id: u64,
         callback: unsafe extern "C" fn(u64, *mut Block),

@@ -77,11 +77,7 @@ impl Tally {
             Some(known) => *known,
             None => {
                 let new = self.tasks.len();
-                self.tasks.push(Task {
-                    name: task.to_owned(),
-                    spent: Spent::default(),
-                    first: self.busy,
-                });
+                self.tasks.push(Task { name: task.to_owned(), spent: Spent::default(), first: self.busy });
                 self.by_name.insert(task.to_owned(), new);
                 new
             }

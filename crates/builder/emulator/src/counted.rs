@@ -43,7 +43,18 @@ impl Counted<'_> {
 
     fn arguments(&self, qemu: &Qemu, serial: &Serial) -> Vec<OsString> {
         let mut args = qemu.common();
-        args.extend(strings(["-M", "virt", "-cpu", "cortex-a53", "-smp", "1", "-m", "1G", "-icount", "shift=1"]));
+        args.extend(strings([
+            "-M",
+            "virt",
+            "-cpu",
+            "cortex-a53",
+            "-smp",
+            "1",
+            "-m",
+            "1G",
+            "-icount",
+            "shift=1",
+        ]));
         for (option, file) in [("-kernel", self.kernel), ("-initrd", self.initrd)] {
             args.extend([option.into(), file.into()]);
         }

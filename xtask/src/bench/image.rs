@@ -1,40 +1,13 @@
-//! `cargo xtask bench`: figures, several rounds each, medians printed.
+//! `cargo xtask bench image`: how long making the image takes.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
 use pilotlight_card::{ImageRequest, Workshop};
 
-use crate::{Source, ui};
+use super::Arguments;
+use crate::ui;
 
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// What to measure
-    what: What,
-    /// How often
-    #[arg(long, default_value_t = 5)]
-    rounds: u32,
-    #[command(flatten)]
-    pub(crate) source: Source,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum What {
-    /// Making the image: cold without download, warm, and after a change of the lab alone
-    Image,
-}
-
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    match arguments.what {
-        What::Image => image(arguments)?,
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn image(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
     let scratch = tempfile::tempdir_in(workshop.target())?;
     let request = ImageRequest {

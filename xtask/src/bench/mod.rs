@@ -1,0 +1,38 @@
+//! `cargo xtask bench`: figures, several rounds each, medians printed.
+
+mod boot;
+mod image;
+mod peer;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::Source;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+    /// How often
+    #[arg(long, default_value_t = 5, global = true)]
+    rounds: u32,
+    #[command(flatten)]
+    pub(crate) source: Source,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Making the image: cold without download, warm, and after a change of the lab alone
+    Image,
+    /// Booting it: instructions from /init to the first OFFER, beside a stock Debian root with dnsmasq and nginx
+    Boot(boot::Boot),
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match &arguments.what {
+        What::Image => image::run(arguments)?,
+        What::Boot(boot) => boot::run(arguments, boot)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,209 @@
+//! What our boot is measured against: a stock Debian root with dnsmasq and nginx, made by `mmdebstrap` and booted
+//! once, so that its first-boot work is done. A developer's tool: nothing else here needs it.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::ValueEnum;
+use pilotlight_card::{Toolset, Workshop};
+use pilotlight_emulator::{Qemu, Serial, asker, console::NotHeard, counted::Counted, hub::Hub, pi::MAC};
+
+const SCRIPT: &str = include_str!("peer.sh");
+/// The set whose packages the peer has, besides dnsmasq and nginx.
+const SET: &str = "root";
+const ARCHIVE: &str = "debian";
+
+/// The architecture of the peer's packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Architecture {
+    /// As on the card
+    Armhf,
+    /// As the kernel: for when a mirror's armhf index is not the one that was signed
+    Arm64,
+}
+
+impl Architecture {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Armhf => "armhf",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// QEMU's program for it, and the first bytes of an ELF file by which the kernel knows to use it.
+    fn emulation(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Armhf => (
+                "qemu-arm-static",
+                r"\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x28\x00",
+                r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
+            ),
+            Self::Arm64 => (
+                "qemu-aarch64-static",
+                r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
+                r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
+            ),
+        }
+    }
+}
+
+/// A peer, ready to be measured.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    folder: PathBuf,
+}
+
+/// What its kernel is told.
+pub(crate) const COMMAND_LINE: &str = "root=/dev/vda rw console=ttyAMA0 net.ifnames=0 quiet";
+
+impl Peer {
+    pub(crate) fn kernel(&self) -> PathBuf {
+        self.folder.join("vmlinuz")
+    }
+
+    pub(crate) fn initrd(&self) -> PathBuf {
+        self.folder.join("initrd.img")
+    }
+
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.folder.join("disk.img")
+    }
+
+    /// The peer as it was made before, or a new one.
+    ///
+    /// # Errors
+    /// `mmdebstrap` or what it needs is not on this machine, or does not succeed.
+    pub(crate) fn ready(
+        workshop: &Workshop,
+        qemu: &Qemu,
+        architecture: Architecture,
+    ) -> anyhow::Result<Self> {
+        let lock = workshop.lock();
+        let locked = lock.sets.get(SET).with_context(|| format!("the lock has no set {SET}"))?;
+        let kernel = locked.packages.iter().find(|package| package.name.starts_with("linux-image-6"));
+        let kernel = kernel.context("the lock has no kernel")?;
+        let name = format!("{}-{}-{}", architecture.name(), locked.spec, &kernel.sha256.to_string()[..16]);
+        let folder = workshop.target().join("peer").join(name);
+        let peer = Self { folder };
+        if peer.disk().is_file() {
+            return Ok(peer);
+        }
+        let (emulator, magic, mask) = architecture.emulation();
+        let emulator = on_path(emulator)?;
+        on_path("mmdebstrap")?;
+        // The same packages by name, in the versions that the mirror has now; the kernel itself is ours.
+        let packages = locked.packages.iter().filter(|package| !package.name.starts_with("linux-image-"));
+        let packages: Vec<&str> = packages.map(|package| package.name.as_str()).collect();
+        workshop.fetch(&[SET])?;
+        let object = workshop.archives().cache().object(&kernel.sha256);
+        let scratch = peer.folder.with_extension("new");
+        let _ = fs::remove_dir_all(&scratch);
+        fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+        let mirror = workshop.mirrors().get(ARCHIVE).and_then(|mirrors| mirrors.first());
+        let tools = workshop.toolbox(Toolset::Checkers)?;
+        eprintln!("{:>12} the peer with mmdebstrap, which takes minutes", "Making");
+        let log = scratch.join("make.log");
+        let output = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = Command::new("unshare");
+        command
+            .args(["--user", "--mount", "sh", "-c", SCRIPT])
+            .env("FOLDER", &scratch)
+            .env("ARCHITECTURE", architecture.name())
+            .env("EMULATOR", emulator)
+            .env("MAGIC", magic)
+            .env("MASK", mask)
+            .env("MIRROR", mirror.context("no mirror is known")?)
+            .env("SUITE", "trixie")
+            .env("KEYS", crate::ui::workspace()?.join("bases/debian/keys"))
+            .env("PACKAGES", packages.join(","))
+            .env("KERNEL", &object)
+            .env("MKE2FS", tools.program("mke2fs")?)
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        in_own_namespace(&mut command)
+            .with_context(|| format!("mmdebstrap made no peer; {} says why", log.display()))?;
+        first_boot(&Self { folder: scratch.clone() }, qemu)?;
+        fs::rename(&scratch, &peer.folder).with_context(|| format!("cannot rename {}", scratch.display()))?;
+        Ok(peer)
+    }
+}
+
+fn on_path(program: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
+    found.with_context(|| {
+        format!("the peer is made with {program}, which is not on this machine; apt install mmdebstrap qemu-user-static")
+    })
+}
+
+/// Runs a command that waits for a line of input as root of the user namespace it is in, with 65,536 users.
+fn in_own_namespace(command: &mut Command) -> anyhow::Result<()> {
+    let mut child = command.spawn().context("cannot start unshare")?;
+    let process = PathBuf::from(format!("/proc/{}", child.id()));
+    let own = fs::read_link("/proc/self/ns/user")?;
+    // `unshare` becomes the shell once it is in its namespace.
+    while fs::read_link(process.join("ns/user")).is_ok_and(|namespace| namespace == own) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    map(&process, "uid", rustix::process::getuid().as_raw(), child.id())?;
+    map(&process, "gid", rustix::process::getgid().as_raw(), child.id())?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(b"go\n").context("cannot tell the script to go on")?;
+    }
+    let status = child.wait().context("cannot wait for the script")?;
+    ensure!(status.success(), "it ended with {status}");
+    Ok(())
+}
+
+/// Root may write the map itself; others ask `newuidmap` for the range that /etc/subuid gives them.
+fn map(process: &Path, kind: &str, own: u32, child: u32) -> anyhow::Result<()> {
+    if own == 0 {
+        return fs::write(process.join(format!("{kind}_map")), "0 0 65536")
+            .with_context(|| format!("cannot map {kind}s"));
+    }
+    let file = format!("/etc/sub{kind}");
+    let user = std::env::var("USER").unwrap_or_default();
+    let text = fs::read_to_string(&file).unwrap_or_default();
+    let range = text.lines().find_map(|line| line.strip_prefix(&format!("{user}:"))?.split_once(':'));
+    let Some((start, count)) = range else { bail!("{file} gives {user} no ids; see newuidmap(1)") };
+    let status = Command::new(format!("new{kind}map"))
+        .args([&child.to_string(), "0", &own.to_string(), "1", "1", start, count])
+        .status()
+        .with_context(|| format!("cannot run new{kind}map"))?;
+    ensure!(status.success(), "new{kind}map ended with {status}");
+    Ok(())
+}
+
+/// Boots it once to the end and switches it off in good order.
+fn first_boot(peer: &Peer, qemu: &Qemu) -> anyhow::Result<()> {
+    /// For a desk with other things to do; an idle one takes two minutes.
+    const PATIENCE: Duration = Duration::from_secs(1200);
+    let sockets = tempfile::tempdir().context("cannot make a folder for the wire's socket")?;
+    let hub = Hub::start(&sockets.path().join("hub"), None).context("cannot start the wire")?;
+    let shell = "systemd.mask=serial-getty@ttyAMA0.service systemd.debug_shell=ttyAMA0";
+    let guest = Counted {
+        name: "first-boot",
+        kernel: &peer.kernel(),
+        initrd: &peer.initrd(),
+        command_line: &format!("{COMMAND_LINE} {shell}"),
+        disk: &peer.disk(),
+        wire: (hub.path(), MAC),
+        counter: None,
+    };
+    eprintln!("{:>12} the peer for the first time", "Booting");
+    let mut machine = guest.start(qemu, &Serial::Captured(peer.folder.clone()))?;
+    asker::first_offer(hub.path(), PATIENCE).context("the peer's first boot")?;
+    machine.type_text("\nsystemctl is-system-running --wait; systemctl poweroff\n")?;
+    let console = machine.console().context("the peer has no console")?;
+    match console.wait(PATIENCE, |_| None::<()>) {
+        Err(NotHeard::Ended) => Ok(()),
+        _ => bail!("the peer was not switched off within {} s", PATIENCE.as_secs()),
+    }
+}
