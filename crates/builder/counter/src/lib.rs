@@ -72,7 +72,8 @@ pub unsafe extern "C" fn qemu_plugin_install(
     let arguments = (0..usize::try_from(count).unwrap_or(0))
         // SAFETY: QEMU passes `count` pointers to texts.
         .map(|at| unsafe { CStr::from_ptr(*arguments.add(at)) }.to_string_lossy().into_owned());
-    let Some(report) = arguments.filter_map(|text| text.strip_prefix("report=").map(PathBuf::from)).last()
+    let Some(report) =
+        arguments.filter_map(|text| text.strip_prefix("report=").map(PathBuf::from)).next_back()
     else {
         eprintln!("the counter was not told where to report: report=FILE");
         return 1;
