@@ -33,10 +33,29 @@ pub fn build(modules: &Modules, names: &[String], init: &Bytes, mtime: u32) -> R
         let path = format!("lib/modules/{}.ko", module.name);
         list.push_str(&path);
         list.push('\n');
-        archive.entry(&path, 0o100_644, 0, &module.unpacked()?);
+        archive.entry(&path, 0o100_644, 0, without_signature(&module.unpacked()?));
     }
     archive.entry(MODULE_LIST, 0o100_644, 0, list.as_bytes());
     zstd::bulk::compress(&archive.finish(), ZSTD_LEVEL).map_err(Error::Compress)
+}
+
+/// What ends a signed module (linux/module_signature.h).
+const SIGNED: &[u8] = b"~Module signature appended~\n";
+/// Length of `struct module_signature` before it, which ends with the length of the signature before that.
+const SIGNATURE: usize = 12;
+
+/// A module without its signature, which the kernel would check for 17 million instructions each: most of what `init`
+/// took. It says that a module is the kernel's own, but the initrd lies beside the kernel on one FAT partition, and
+/// whoever can change the one can change the other. The kernel notes that it is tainted (E); the root's modules stay
+/// as they were packaged.
+fn without_signature(module: &[u8]) -> &[u8] {
+    let unsigned = || {
+        let (rest, length) = module.strip_suffix(SIGNED)?.split_last_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let end = rest.len().checked_sub(SIGNATURE - 4)?.checked_sub(length)?;
+        rest.get(..end)
+    };
+    unsigned().unwrap_or(module)
 }
 
 /// A newc archive in the making. Inode numbers count up, devices are 0: nothing depends on a machine.
@@ -74,5 +93,26 @@ impl Archive {
         self.mtime = 0;
         self.entry("TRAILER!!!", 0, 0, &[]);
         self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_signature_goes() {
+        let signed = |length: u32| {
+            let mut bytes = b"module".to_vec();
+            bytes.extend([1; 20]);
+            bytes.extend([2; SIGNATURE - 4]);
+            bytes.extend(length.to_be_bytes());
+            bytes.extend(SIGNED);
+            bytes
+        };
+        assert_eq!(without_signature(&signed(20)), b"module");
+        for whole in [b"".to_vec(), b"module".to_vec(), SIGNED.to_vec(), signed(27), signed(u32::MAX)] {
+            assert_eq!(without_signature(&whole), whole);
+        }
     }
 }

@@ -10,5 +10,6 @@ pub mod identity;
 pub mod lab;
 pub mod network;
 pub mod request;
+pub mod rtnetlink;
 pub mod search;
 pub mod status;

@@ -20,11 +20,17 @@ use crate::system::{
     console::Console,
     data, files, identity, labs, modules,
     mounts::{self, ROOT},
-    switch,
+    network, switch,
 };
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        if let [word, wish @ ..] = arguments.as_slice()
+            && word == network::WAIT
+        {
+            return wait_for_interface(wish);
+        }
         eprintln!("pilotlight-init: this is PID 1 of the card's initrd; it does nothing anywhere else");
         return ExitCode::from(2);
     }
@@ -35,6 +41,18 @@ fn main() -> ExitCode {
     let Err(fault) = early.and_then(|()| start(started, &line, &console)).map(|never| match never {});
     console.fault(&fault);
     switch::restart(request::pause_before_restart(&line), &console)
+}
+
+/// The process that [`network::bring_up`] leaves behind.
+fn wait_for_interface(wish: &[String]) -> ExitCode {
+    let console = Console::open();
+    match network::wait(wish) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            console.note(&fault.chain());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn start(started: Instant, line: &str, console: &Console) -> Result<std::convert::Infallible, Fault> {
@@ -48,6 +66,7 @@ fn start(started: Instant, line: &str, console: &Console) -> Result<std::convert
     note(&mut notes, "the machine's identity", identity::provide(data.is_ok()));
     note(&mut notes, "the random seed", identity::stir(data.is_ok()));
     let choice = lab::choose(labs::candidates(&found, data.is_ok())).map_err(Fault::NoLab)?;
+    note(&mut notes, "the network", network::bring_up(&choice.lab.network));
     note(&mut notes, "the last good lab", labs::keep(&choice, data.is_ok()));
 
     let card = Card {

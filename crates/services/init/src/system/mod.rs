@@ -10,6 +10,7 @@ pub(crate) mod identity;
 pub(crate) mod labs;
 pub(crate) mod modules;
 pub(crate) mod mounts;
+pub(crate) mod network;
 pub(crate) mod switch;
 
 use std::{error::Error, io, path::PathBuf};
