@@ -2,15 +2,16 @@
 
 use std::{
     fs,
+    io::Read as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use pilotlight_board::Board;
-use pilotlight_disk::layout;
+use pilotlight_disk::{Mbr, layout, mbr};
 use pilotlight_emulator::{
     Qemu, card,
     fault::Random,
@@ -18,7 +19,7 @@ use pilotlight_emulator::{
     scene::Scene,
 };
 use pilotlight_tests::{
-    process::must,
+    process::{must, run},
     surroundings::{self, Tools, checkout, scene_folder},
 };
 
@@ -76,11 +77,93 @@ impl Card {
         self.write(&Random::new(4).bytes(1 << 20), layout::DATA_START)
     }
 
+    /// Marks the data partition's file system as one in which the kernel has found an error.
+    pub(crate) fn with_errors_in_data(&self) -> Result<()> {
+        // As e2fsprogs names a file system that begins within a file.
+        let data = format!("{}?offset={}", self.path.display(), layout::DATA_START);
+        debugfs(&data, &["-w", "-R", "set_super_value state 3"])?;
+        let marked = debugfs(&data, &["-R", "stats -h"])?;
+        ensure!(marked.contains("clean with errors"), "debugfs did not mark the file system:\n{marked}");
+        Ok(())
+    }
+
+    /// The same content on a card of `bytes` bytes.
+    pub(crate) fn moved_to(&self, bytes: u64) -> Result<()> {
+        let file = fs::File::options().write(true).open(&self.path);
+        file.and_then(|file| file.set_len(bytes))
+            .with_context(|| format!("could not resize {}", self.path.display()))
+    }
+
+    /// A copy of the data partition as the table has it, its journal played back: the plug was pulled.
+    pub(crate) fn data(&self) -> Result<Data> {
+        let mut card = fs::File::open(&self.path)?;
+        let mut sector = [0; mbr::LEN];
+        card.read_exact(&mut sector)?;
+        let place =
+            Mbr::parse(&sector)?.partition(layout::DATA_PARTITION).context("no data partition")?.extent();
+        let path = self.path.with_extension("data");
+        let copy = fs::File::create(&path).with_context(|| format!("could not write {}", path.display()))?;
+        copy.set_len(place.len)?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < place.len {
+            let length = buffer.len().min((place.len - at) as usize);
+            card.read_exact_at(&mut buffer[..length], place.start + at)?;
+            if buffer[..length].iter().any(|byte| *byte != 0) {
+                copy.write_all_at(&buffer[..length], at)?;
+            }
+            at += length as u64;
+        }
+        let data = Data { bytes: place.len, path };
+        let mut check = Command::new(Tools::checkers()?.program("e2fsck")?);
+        let checked = run(check.args(["-f", "-p"]).arg(&data.path), Duration::from_secs(300))?;
+        // 1: something was put right, if only the journal.
+        ensure!(matches!(checked.status.code(), Some(0 | 1)), "e2fsck: {}", checked.text);
+        Ok(data)
+    }
+
     fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
         let file = fs::File::options().write(true).open(&self.path);
         file.and_then(|file| file.write_all_at(bytes, at))
             .with_context(|| format!("could not write to {}", self.path.display()))
     }
+}
+
+/// A data partition by itself.
+pub(crate) struct Data {
+    path: PathBuf,
+    /// The partition's length.
+    pub(crate) bytes: u64,
+}
+
+impl Data {
+    /// What debugfs(8) says of the file system as a whole.
+    pub(crate) fn header(&self) -> Result<String> {
+        let header = debugfs(&self.path.display().to_string(), &["-R", "stats -h"])?;
+        ensure!(header.contains("Filesystem state:"), "debugfs cannot read the file system:\n{header}");
+        Ok(header)
+    }
+
+    /// The length of the file system in bytes.
+    pub(crate) fn file_system_bytes(&self) -> Result<u64> {
+        let header = self.header()?;
+        let number = |name: &str| -> Result<u64> {
+            let value = header.lines().find_map(|line| line.strip_prefix(name));
+            Ok(value.with_context(|| format!("debugfs gives no {name:?}"))?.trim().parse()?)
+        };
+        Ok(number("Block count:")? * number("Block size:")?)
+    }
+
+    /// The first line of a file; debugfs adds its own name below what it shows.
+    pub(crate) fn line(&self, path: &str) -> Result<String> {
+        let text = debugfs(&self.path.display().to_string(), &["-R", &format!("cat {path}")])?;
+        Ok(text.lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+fn debugfs(file_system: &str, arguments: &[&str]) -> Result<String> {
+    let mut debugfs = Command::new(Tools::checkers()?.program("debugfs")?);
+    Ok(must(debugfs.args(arguments).arg(file_system), Duration::from_secs(60))?.text)
 }
 
 /// Starts the card in the Pi of `kind` and waits for its ready line.

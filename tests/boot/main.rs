@@ -13,6 +13,8 @@ fn main() -> ExitCode {
             ("raspi3b-data-present", pi::data_present),
             ("raspi3b-data-absent", pi::data_absent),
             ("raspi3b-data-corrupt", pi::data_corrupt),
+            ("virt-larger-card", pi::larger_card),
+            ("virt-data-with-errors", pi::data_with_errors),
             ("virt-bios-pc", pcs::bios),
             ("virt-uefi-pc", pcs::uefi),
         ],

@@ -1,9 +1,11 @@
-//! The Pi 3 as QEMU plays it: with its data partition, without one, and with one that cannot be read.
+//! The Pi 3 as QEMU plays it: with its data partition, without one, with one that cannot be read, with errors, and on a larger card.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use pilotlight_disk::layout;
 use pilotlight_emulator::{
+    asker,
     pc::{Firmware, Pc},
     pi::Kind,
 };
@@ -47,6 +49,48 @@ pub(crate) fn data_corrupt() -> Result<()> {
     serves_without("raspi3b-data-corrupt", Card::with_corrupt_data, "data: corrupt")
 }
 
+/// A card that has been in use and was copied to a larger one: the data partition fills that one, too, and nothing in
+/// it is lost.
+pub(crate) fn larger_card() -> Result<()> {
+    let mut scene = card::scene("virt-larger-card")?;
+    let card = card::of_image(&scene)?;
+    let mut identities = Vec::new();
+    for bytes in [2 << 30, 4 << 30] {
+        card.moved_to(bytes)?;
+        let ready = card::start(&mut scene, Kind::Virt, &card)?;
+        all_is_well(&ready, "data: ok")?;
+        // The plug.
+        scene.end(card::PI);
+        let data = card.data()?;
+        let room = bytes - layout::DATA_START;
+        ensure!(data.bytes == room, "the data partition has {} bytes of {room}", data.bytes);
+        let files = data.file_system_bytes()?;
+        ensure!(files == room, "its file system has {files} bytes of {room}");
+        identities.push(data.line("/etc/machine-id")?);
+    }
+    ensure!(identities[0].len() == 32, "no machine id was kept: {identities:?}");
+    ensure!(identities[0] == identities[1], "the larger card is another machine: {identities:?}");
+    card::tidy(scene)
+}
+
+/// A data partition in which the kernel has found errors is repaired before it is used, once, and the Pi says so.
+pub(crate) fn data_with_errors() -> Result<()> {
+    let mut scene = card::scene("virt-data-with-errors")?;
+    let card = card::of_image(&scene)?;
+    card.with_errors_in_data()?;
+    for (start, expect) in [("first", true), ("second", false)] {
+        let ready = card::start(&mut scene, Kind::Virt, &card)?;
+        all_is_well(&ready, "data: ok")?;
+        let said = scene.heard(card::PI, |heard| {
+            heard.lines.iter().any(|line| line.text.contains("data had errors and was repaired"))
+        })?;
+        ensure!(said == expect, "on its {start} start it said {said} to having repaired its data");
+        scene.end(card::PI);
+    }
+    card.data()?;
+    card::tidy(scene)
+}
+
 /// Without usable data the Pi comes up all the same, and says so.
 fn serves_without(name: &str, spoil: fn(&Card) -> Result<()>, expect: &str) -> Result<()> {
     let mut scene = card::scene(name)?;
@@ -54,6 +98,8 @@ fn serves_without(name: &str, spoil: fn(&Card) -> Result<()>, expect: &str) -> R
     spoil(&card)?;
     let ready = card::start(&mut scene, Kind::Raspi3b, &card)?;
     all_is_well(&ready, expect)?;
+    // An address is offered without a disk; the default lab listens for another server first.
+    asker::first_offer(scene.hub().path(), Duration::from_secs(300)).context("no address was offered")?;
     card::tidy(scene)
 }
 

@@ -1,4 +1,4 @@
-//! The little of an ext4 superblock that growing needs (Linux, Documentation/filesystems/ext4/super.rst).
+//! The little of an ext4 superblock that growing and repairing need (Linux, Documentation/filesystems/ext4/super.rst).
 
 /// Where the superblock lies from the filesystem's start, in bytes.
 pub const OFFSET: u64 = 1024;
@@ -12,6 +12,9 @@ pub struct Superblock {
     pub block_size: u64,
     /// Blocks in the filesystem.
     pub blocks: u64,
+    /// Whether the kernel once found something in it that no journal explains (`EXT4_ERROR_FS`), and nobody has
+    /// repaired it since. A pulled plug alone does not do that.
+    pub damaged: bool,
 }
 
 /// Why a superblock is none.
@@ -46,6 +49,7 @@ impl Superblock {
         Ok(Self {
             block_size: 1024 << log_block_size,
             blocks: u64::from(high) << 32 | u64::from(u32_at(0x04)),
+            damaged: u16_at(0x3a) & 0x2 != 0,
         })
     }
 
@@ -75,17 +79,29 @@ mod tests {
     #[test]
     fn sizes_are_read() {
         let check = |bytes, expect| assert_eq!(Superblock::parse(&bytes), expect);
-        check(superblock(2, 65536, true), Ok(Superblock { block_size: 4096, blocks: 65536 }));
-        check(superblock(0, 8, false), Ok(Superblock { block_size: 1024, blocks: 8 }));
-        check(superblock(2, 1 << 33, true), Ok(Superblock { block_size: 4096, blocks: 1 << 33 }));
-        check(superblock(2, (1 << 33) + 7, false), Ok(Superblock { block_size: 4096, blocks: 7 }));
+        check(superblock(2, 65536, true), Ok(Superblock { block_size: 4096, blocks: 65536, damaged: false }));
+        check(superblock(0, 8, false), Ok(Superblock { block_size: 1024, blocks: 8, damaged: false }));
+        check(
+            superblock(2, 1 << 33, true),
+            Ok(Superblock { block_size: 4096, blocks: 1 << 33, damaged: false }),
+        );
+        check(
+            superblock(2, (1 << 33) + 7, false),
+            Ok(Superblock { block_size: 4096, blocks: 7, damaged: false }),
+        );
+        // Clean, with errors, in use, in use with errors.
+        for (state, damaged) in [(1, false), (3, true), (0, false), (2, true)] {
+            let mut bytes = superblock(2, 7, true);
+            bytes[0x3a] = state;
+            check(bytes, Ok(Superblock { block_size: 4096, blocks: 7, damaged }));
+        }
         check([0; LENGTH], Err(Ext4Error::Magic(0)));
         check(superblock(7, 1, true), Err(Ext4Error::BlockSize(7)));
     }
 
     #[test]
     fn it_grows_and_never_shrinks() {
-        let filesystem = Superblock { block_size: 4096, blocks: 65536 };
+        let filesystem = Superblock { block_size: 4096, blocks: 65536, damaged: false };
         let mib = 1 << 20;
         assert_eq!(filesystem.grown(1024 * mib), Some(262_144));
         assert_eq!(filesystem.grown(256 * mib), None);

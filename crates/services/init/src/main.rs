@@ -20,16 +20,21 @@ use crate::system::{
     console::Console,
     data, files, identity, labs, modules,
     mounts::{self, ROOT},
-    network, switch,
+    network, repair, switch,
 };
+
+/// No status that e2fsck(8) has for success.
+const HELPER_FAILED: u8 = 127;
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
-        if let [word, wish @ ..] = arguments.as_slice()
-            && word == network::WAIT
-        {
-            return wait_for_interface(wish);
+        match arguments.as_slice() {
+            [word, wish @ ..] if word == network::WAIT => return helper(network::wait(wish)),
+            [word, device] if word == repair::REPAIR => {
+                return helper(repair::become_e2fsck(device).map(|never| match never {}));
+            }
+            _ => {}
         }
         eprintln!("pilotlight-init: this is PID 1 of the card's initrd; it does nothing anywhere else");
         return ExitCode::from(2);
@@ -43,14 +48,13 @@ fn main() -> ExitCode {
     switch::restart(request::pause_before_restart(&line), &console)
 }
 
-/// The process that [`network::bring_up`] leaves behind.
-fn wait_for_interface(wish: &[String]) -> ExitCode {
-    let console = Console::open();
-    match network::wait(wish) {
+/// How a process ends that PID 1 has started.
+fn helper(result: Result<(), Fault>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            console.note(&fault.chain());
-            ExitCode::FAILURE
+            Console::open().note(&fault.chain());
+            HELPER_FAILED.into()
         }
     }
 }
@@ -61,7 +65,7 @@ fn start(started: Instant, line: &str, console: &Console) -> Result<std::convert
     let found = Found::wait(params, console)?;
     mounts::root(&found.root)?;
 
-    let data = data::mount(&found, &mut notes);
+    let data = data::mount(&found, &mut notes, console);
     note(&mut notes, "the clock", clock::set_forward());
     note(&mut notes, "the machine's identity", identity::provide(data.is_ok()));
     note(&mut notes, "the random seed", identity::stir(data.is_ok()));

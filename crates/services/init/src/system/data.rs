@@ -14,8 +14,10 @@ use pilotlight_lab::paths;
 use super::{
     Fault, block,
     card::{self, Found},
+    console::Console,
     files,
     mounts::{self, in_root},
+    repair,
 };
 
 /// What became of the data partition.
@@ -41,7 +43,7 @@ impl Mounted {
 
 /// Mounts the data partition in the root. What goes wrong with growing is a note; what goes wrong with the rest
 /// leaves the services with memory.
-pub(crate) fn mount(found: &Found, notes: &mut Vec<String>) -> Mounted {
+pub(crate) fn mount(found: &Found, notes: &mut Vec<String>, console: &Console) -> Mounted {
     if found.table.partition(DATA_PARTITION).is_none() {
         let reason = format!("the partition table of {} has no partition {DATA_PARTITION}", found.disk);
         return Mounted::without(Data::Absent(reason));
@@ -50,7 +52,7 @@ pub(crate) fn mount(found: &Found, notes: &mut Vec<String>) -> Mounted {
         let reason = format!("{} ends before partition {DATA_PARTITION} starts", found.disk);
         return Mounted::without(Data::Absent(reason));
     };
-    let superblock = match superblock(&device) {
+    let superblock = match superblock(&device).and_then(|found| repaired(&device, found, notes, console)) {
         Ok(superblock) => superblock,
         // Nothing is written beside what is to be rescued, not even the table.
         Err(fault) => {
@@ -78,6 +80,22 @@ pub(crate) fn mount(found: &Found, notes: &mut Vec<String>) -> Mounted {
         }
         Err(fault) => Mounted { bytes: Some(size), ..Mounted::without(Data::Corrupt(fault.chain())) },
     }
+}
+
+/// The superblock of a file system that can be mounted: repaired, where the kernel has found errors in it.
+fn repaired(
+    device: &Path,
+    found: Superblock,
+    notes: &mut Vec<String>,
+    console: &Console,
+) -> Result<Superblock, Fault> {
+    if !found.damaged {
+        return Ok(found);
+    }
+    repair::repair(device)?;
+    console.say("data had errors and was repaired");
+    notes.push("the data file system had errors and was repaired".to_owned());
+    superblock(device)
 }
 
 /// Lets the partition reach the card's end, on the card and in the kernel. One sector is written, and read back.

@@ -11,6 +11,7 @@ pub(crate) mod labs;
 pub(crate) mod modules;
 pub(crate) mod mounts;
 pub(crate) mod network;
+pub(crate) mod repair;
 pub(crate) mod switch;
 
 use std::{error::Error, io, path::PathBuf};

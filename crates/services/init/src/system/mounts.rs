@@ -58,6 +58,15 @@ pub(crate) fn root(device: &Path) -> Result<(), Fault> {
         .map_err(Fault::file("mount memory on", &var))
 }
 
+/// Calls `run` while the devices are shown in the root, too.
+pub(crate) fn with_devices_in_root<T>(run: impl FnOnce() -> T) -> Result<T, Fault> {
+    let target = in_root("/dev");
+    mount_bind("/dev", &target).map_err(Fault::file("show the devices at", &target))?;
+    let result = run();
+    unmount(&target, UnmountFlags::empty()).map_err(Fault::file("unmount", &target))?;
+    Ok(result)
+}
+
 /// Mounts the data partition for writing.
 pub(crate) fn data(device: &Path) -> Result<(), Fault> {
     let target = in_root(paths::DATA);
