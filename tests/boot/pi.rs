@@ -8,6 +8,7 @@ use pilotlight_emulator::{
     asker,
     pc::{Firmware, Pc},
     pi::Kind,
+    scene::Scene,
 };
 
 use crate::{
@@ -22,6 +23,7 @@ pub(crate) fn data_present() -> Result<()> {
     let card = card::of_image(&scene)?;
     let ready = card::start(&mut scene, Kind::Raspi3b, &card)?;
     all_is_well(&ready, "data: ok")?;
+    nothing_complains(&scene)?;
     let mac = "52:54:00:77:00:99";
     scene.start_pc(&Pc {
         name: "pc",
@@ -101,6 +103,18 @@ fn serves_without(name: &str, spoil: fn(&Card) -> Result<()>, expect: &str) -> R
     // An address is offered without a disk; the default lab listens for another server first.
     asker::first_offer(scene.hub().path(), Duration::from_secs(300)).context("no address was offered")?;
     card::tidy(scene)
+}
+
+/// The root is complete as it was built: nothing tries to finish it at the start, and the interface has what the lab
+/// says and nothing of its own.
+fn nothing_complains(scene: &Scene) -> Result<()> {
+    let complaints = scene.heard(card::PI, |heard| {
+        let complains = |text: &str| text.contains("Read-only file system") || text.contains("Gained IPv6LL");
+        let lines = heard.lines.iter().filter(|line| complains(&line.text));
+        lines.map(|line| line.text.clone()).collect::<Vec<_>>()
+    })?;
+    ensure!(complaints.is_empty(), "the console has\n{}", complaints.join("\n"));
+    Ok(())
 }
 
 fn all_is_well(ready: &str, data: &str) -> Result<()> {

@@ -61,7 +61,10 @@ fn helper(result: Result<(), Fault>) -> ExitCode {
 
 fn start(started: Instant, line: &str, console: &Console) -> Result<std::convert::Infallible, Fault> {
     let params = Params::parse(line)?;
-    let mut notes = modules::load(Path::new("/"));
+    let mut notes = Vec::new();
+    // Before there is an interface.
+    note(&mut notes, "the network", network::ask_nothing_of_the_wire());
+    notes.extend(modules::load(Path::new("/")));
     let found = Found::wait(params, console)?;
     mounts::root(&found.root)?;
 

@@ -2,6 +2,7 @@
 //! it would have made them, and looks after the interface from then on.
 
 use std::{
+    fs,
     net::Ipv4Addr,
     os::fd::OwnedFd,
     process::Command,
@@ -36,6 +37,16 @@ struct Wish<'a> {
     interface: &'a str,
     address: Ipv4Addr,
     prefix: u8,
+}
+
+/// Has interfaces come without IPv6 addresses of the kernel's own making, as the network file says it: no link-local one
+/// (`IN6_ADDR_GEN_MODE_NONE`), none from routers.
+pub(crate) fn ask_nothing_of_the_wire() -> Result<(), Fault> {
+    for (setting, value) in [("addr_gen_mode", "1"), ("accept_ra", "0")] {
+        let path = format!("/proc/sys/net/ipv6/conf/default/{setting}");
+        fs::write(&path, value).map_err(Fault::file("write", path))?;
+    }
+    Ok(())
 }
 
 /// Brings the interface up, or leaves a process behind that does so when it appears: an adapter on USB takes its time,
