@@ -94,6 +94,8 @@ impl Peer {
         if peer.disk().is_file() {
             return Ok(peer);
         }
+        let release = lock.releases.iter().find(|release| release.origin.archive == ARCHIVE);
+        let suite = &release.with_context(|| format!("the lock has no release of {ARCHIVE}"))?.origin.suite;
         let (emulator, magic, mask) = architecture.emulation();
         let emulator = on_path(emulator)?;
         on_path("mmdebstrap")?;
@@ -119,7 +121,7 @@ impl Peer {
             .env("MAGIC", magic)
             .env("MASK", mask)
             .env("MIRROR", mirror.context("no mirror is known")?)
-            .env("SUITE", "trixie")
+            .env("SUITE", suite)
             .env("KEYS", crate::ui::workspace()?.join("bases/debian/keys"))
             .env("PACKAGES", packages.join(","))
             .env("KERNEL", &object)
@@ -128,7 +130,13 @@ impl Peer {
             .stdout(output.try_clone()?)
             .stderr(output);
         in_own_namespace(&mut command)
-            .with_context(|| format!("mmdebstrap made no peer; {} says why", log.display()))?;
+            .with_context(|| {
+            let log = log.display();
+            format!(
+                "mmdebstrap made no peer; {log} says why (if the mirror's armhf index is not the one that was signed: \
+                 --peer-architecture arm64)"
+            )
+        })?;
         first_boot(&Self { folder: scratch.clone() }, qemu)?;
         fs::rename(&scratch, &peer.folder).with_context(|| format!("cannot rename {}", scratch.display()))?;
         Ok(peer)
