@@ -1,27 +1,30 @@
 //! Cards for scenes: work copies of the image, as it is or with another lab, and with the data partition done to.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Read as _,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use pilotlight_board::Board;
-use pilotlight_disk::{Mbr, layout, mbr};
+use pilotlight_disk::{Mbr, Slot, layout, mbr};
 use pilotlight_emulator::{
     Qemu, card,
     fault::Random,
-    pi::{BootFiles, JOURNAL_ON_CONSOLE, Kind, MAC, Pi},
+    pi::{BootFiles, JOURNAL_ON_CONSOLE, Kind as Machine, Pi, Start, Wire},
     scene::Scene,
 };
+use pilotlight_image::{self as image, Content, ReadAt, fat};
 use pilotlight_tests::{
     process::{must, run},
     surroundings::{self, Tools, checkout, scene_folder},
 };
+use pilotlight_tree::{Kind, Meta, Node, Tree, TreePath};
 
 /// The name of the Pi in scenes.
 pub(crate) const PI: &str = "pi";
@@ -45,7 +48,16 @@ pub(crate) fn of_image(scene: &Scene) -> Result<Card> {
 
 /// A work copy of a card with the lab `tests/labs/NAME.toml`, made by the builder as anyone would make it.
 pub(crate) fn of_lab(scene: &Scene, name: &str) -> Result<Card> {
-    let lab = checkout().join("tests/labs").join(format!("{name}.toml"));
+    of_lab_file(scene, &lab_file(name))
+}
+
+/// Where the lab `NAME` of the scenes is.
+pub(crate) fn lab_file(name: &str) -> PathBuf {
+    checkout().join("tests/labs").join(format!("{name}.toml"))
+}
+
+/// The same of a lab that lies anywhere.
+pub(crate) fn of_lab_file(scene: &Scene, lab: &Path) -> Result<Card> {
     let image = scene.folder().join("image.img");
     let mut build = Command::new(surroundings::xtask()?);
     build.current_dir(checkout()).args(["image", "--lab"]).arg(lab).arg("--out").arg(&image);
@@ -75,6 +87,54 @@ impl Card {
     /// Overwrites the beginning of the data partition, its file system's first superblock and tables included.
     pub(crate) fn with_corrupt_data(&self) -> Result<()> {
         self.write(&Random::new(4).bytes(1 << 20), layout::DATA_START)
+    }
+
+    /// Puts the system of slot A into slot B, too, with `change` done to the files of its boot partition, and has the
+    /// card start it once, on trial: what an update does.
+    pub(crate) fn with_trial(&self, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>)) -> Result<()> {
+        let card = image::card::open(&self.path)?;
+        let fat = card.boot()?;
+        let mut files = BTreeMap::new();
+        for entry in fat.list("")? {
+            files.insert(entry.name.clone(), fat.read(&entry.name)?);
+        }
+        let line = files.get_mut("cmdline.txt").context("the card has no command line")?;
+        *line =
+            String::from_utf8(line.clone())?.replace("pilotlight.slot=a", "pilotlight.slot=b").into_bytes();
+        change(&mut files);
+
+        let mut tree = Tree::new(Meta::root(0o755, 0));
+        for (name, content) in files {
+            let node = Node { meta: Meta::root(0o644, 0), kind: Kind::File(content.into()) };
+            tree.insert(TreePath::parse(&name)?, node);
+        }
+        let place = Slot::B.boot();
+        let (label, volume_id) = (layout::BOOT_LABEL.to_owned(), fat.volume_id());
+        let options = fat::Options { len: place.len, start: place.start, label, volume_id, time: 0 };
+        for extent in fat::write(&tree, &options)?.extents() {
+            match &extent.content {
+                Content::Bytes(bytes) => self.write(bytes, place.start + extent.offset)?,
+                Content::Zeros(len) => {
+                    self.write(&vec![0; usize::try_from(*len)?], place.start + extent.offset)?
+                }
+                Content::File(_) => bail!("a boot partition with a file of the desk in it"),
+            }
+        }
+        let mut root = vec![0; usize::try_from(Slot::A.root().len)?];
+        ReadAt::read_exact_at(&card.root(), 0, &mut root)?;
+        self.write(&root, Slot::B.root().start)?;
+        self.write(&card.mbr.encode(), layout::FALLBACK_SECTOR * layout::SECTOR)?;
+        self.write(&card.mbr.on_trial(Slot::B)?.encode(), 0)
+    }
+
+    /// Overwrites the head of a slot's root.
+    pub(crate) fn with_damaged_root(&self, slot: Slot) -> Result<()> {
+        self.write(&Random::new(5).bytes(1 << 20), slot.root().start)
+    }
+
+    /// The card's partition table as it is now.
+    pub(crate) fn table(&self) -> Result<Mbr> {
+        Ok(image::card::open(&self.path)?.mbr)
     }
 
     /// Marks the data partition's file system as one in which the kernel has found an error.
@@ -108,7 +168,7 @@ impl Card {
         let mut at = 0;
         while at < place.len {
             let length = buffer.len().min((place.len - at) as usize);
-            card.read_exact_at(&mut buffer[..length], place.start + at)?;
+            FileExt::read_exact_at(&card, &mut buffer[..length], place.start + at)?;
             if buffer[..length].iter().any(|byte| *byte != 0) {
                 copy.write_all_at(&buffer[..length], at)?;
             }
@@ -127,6 +187,37 @@ impl Card {
         file.and_then(|file| file.write_all_at(bytes, at))
             .with_context(|| format!("could not write to {}", self.path.display()))
     }
+}
+
+/// Starts the card in the Pi 3 through its boot loader, as a board does it.
+pub(crate) fn power_on(scene: &mut Scene, card: &Card) -> Result<()> {
+    // As the firmware does: from whichever slot the table names now.
+    let boot = BootFiles::of_card(&card.path, &card.boot.device_tree.to_string_lossy(), scene.folder())?;
+    let (card, boot) = (&card.path, &boot);
+    let pi =
+        Pi { name: PI, kind: Machine::Raspi3b, card, boot, start: Start::Loader, append: "", wire: None };
+    Ok(scene.start_pi(&pi)?)
+}
+
+/// Starts the card in QEMU's `virt` from the slot that its table names, with nobody on its wire but this machine: `port`
+/// leads to its login. There is no boot loader for this machine, which would note that a slot was tried.
+pub(crate) fn start_for_login(scene: &mut Scene, card: &Card, port: u16) -> Result<()> {
+    let boot = BootFiles::of_card(&card.path, &card.boot.device_tree.to_string_lossy(), scene.folder())?;
+    let (card, boot, wire) = (&card.path, &boot, Some(Wire::Login(port)));
+    let append = JOURNAL_ON_CONSOLE;
+    let pi = Pi { name: PI, kind: Machine::Virt, card, boot, start: Start::Kernel, append, wire };
+    Ok(scene.start_pi(&pi)?)
+}
+
+/// Starts the card in the Pi of `kind` and waits for its ready line.
+pub(crate) fn start(scene: &mut Scene, kind: Machine, card: &Card) -> Result<String> {
+    let append = JOURNAL_ON_CONSOLE;
+    let pi =
+        Pi { name: PI, kind, card: &card.path, boot: &card.boot, start: Start::Kernel, append, wire: None };
+    scene.start_pi(&pi)?;
+    let ready = scene.wait_for(PI, "pilotlight: ready in ", Duration::from_secs(300))?;
+    println!("{}", ready.split_once("pilotlight: ").map_or(ready.as_str(), |(_, line)| line));
+    Ok(ready)
 }
 
 /// A data partition by itself.
@@ -164,16 +255,6 @@ impl Data {
 fn debugfs(file_system: &str, arguments: &[&str]) -> Result<String> {
     let mut debugfs = Command::new(Tools::checkers()?.program("debugfs")?);
     Ok(must(debugfs.args(arguments).arg(file_system), Duration::from_secs(60))?.text)
-}
-
-/// Starts the card in the Pi of `kind` and waits for its ready line.
-pub(crate) fn start(scene: &mut Scene, kind: Kind, card: &Card) -> Result<String> {
-    let append = JOURNAL_ON_CONSOLE;
-    let pi = Pi { name: PI, kind, card: &card.path, boot: &card.boot, append, wire: None };
-    scene.start_pi(&pi, MAC)?;
-    let ready = scene.wait_for(PI, "pilotlight: ready in ", Duration::from_secs(300))?;
-    println!("{}", ready.split_once("pilotlight: ").map_or(ready.as_str(), |(_, line)| line));
-    Ok(ready)
 }
 
 /// Throws away what is large, once a scene has passed.

@@ -3,6 +3,8 @@
 mod card;
 mod pcs;
 mod pi;
+mod push;
+mod slots;
 
 use std::process::ExitCode;
 
@@ -15,6 +17,11 @@ fn main() -> ExitCode {
             ("raspi3b-data-corrupt", pi::data_corrupt),
             ("virt-larger-card", pi::larger_card),
             ("virt-data-with-errors", pi::data_with_errors),
+            ("slot-settled-and-tried", slots::settled_and_tried),
+            ("slot-kernel-hangs", slots::kernel_hangs),
+            ("slot-root-damaged", slots::root_damaged),
+            ("slot-kernel-unreadable", slots::kernel_unreadable),
+            ("virt-push", push::kept_and_left),
             ("virt-bios-pc", pcs::bios),
             ("virt-uefi-pc", pcs::uefi),
         ],

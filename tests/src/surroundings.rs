@@ -28,6 +28,11 @@ impl Tools {
         Ok(Self(path("PILOTLIGHT_TOOLS_CHECKERS")?))
     }
 
+    /// What speaks to a running Pi.
+    pub fn desk() -> Result<Self> {
+        Ok(Self(path("PILOTLIGHT_TOOLS_DESK")?))
+    }
+
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.0

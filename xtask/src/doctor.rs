@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
 }
 
 /// Sets of packages that an image needs, and those that only the tests need.
-const FOR_IMAGE: &[&str] = &["root", "payload", "firmware", "toolchain"];
+const FOR_IMAGE: &[&str] = &["root", "login", "payload", "firmware", "toolchain"];
 const FOR_TESTS: &[&str] = &["emulator", "clients", "checkers"];
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {

@@ -8,6 +8,7 @@ mod image;
 mod lock;
 mod mend;
 mod publish;
+mod push;
 mod run;
 mod test;
 mod ui;
@@ -32,6 +33,8 @@ enum Verb {
     Flash(flash::Arguments),
     /// Pack images for download, with a list for Raspberry Pi Imager
     Publish(publish::Arguments),
+    /// Send a new system to a running Pi; it tries it, and keeps it or goes back
+    Push(push::Arguments),
     /// Start the image in QEMU with the Pi's serial console in this terminal
     Run(run::Arguments),
     /// Run the tests: all layers, or those named
@@ -84,6 +87,7 @@ impl Verb {
             Self::Image(arguments) => Some(&arguments.source),
             Self::Flash(arguments) => Some(&arguments.source),
             Self::Publish(arguments) => Some(&arguments.source),
+            Self::Push(arguments) => Some(&arguments.source),
             Self::Run(arguments) => Some(&arguments.source),
             Self::Bench(arguments) => Some(&arguments.source),
             Self::Test(_) | Self::Lock(_) | Self::Check(_) | Self::Doctor(_) => None,
@@ -95,6 +99,7 @@ impl Verb {
             Self::Image(arguments) => image::run(arguments),
             Self::Flash(arguments) => flash::run(arguments),
             Self::Publish(arguments) => publish::run(arguments),
+            Self::Push(arguments) => push::run(arguments),
             Self::Run(arguments) => run::run(arguments),
             Self::Test(arguments) => test::run(arguments),
             Self::Lock(arguments) => lock::run(arguments),

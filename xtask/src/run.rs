@@ -14,7 +14,7 @@ use pilotlight_emulator::{
     Qemu, Serial, card,
     hub::Hub,
     pc::{Firmware, Pc},
-    pi::{BootFiles, Kind, MAC, Pi},
+    pi::{BootFiles, Kind, Pi, Start, Wire},
 };
 
 use crate::{Source, ui};
@@ -89,7 +89,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => &board.emulator.machine,
     });
     let kind: Kind = machine.parse()?;
-    let pi = Pi { name: "pi", kind, card: &disk, boot: &boot, append: "", wire: Some((hub.path(), MAC)) };
+    // Where there is a board to play, as on the board.
+    let start = if kind == Kind::Virt { Start::Kernel } else { Start::Loader };
+    let wire = Some(Wire::Hub(hub.path()));
+    let pi = Pi { name: "pi", kind, card: &disk, boot: &boot, start, append: "", wire };
     eprintln!(
         "the Pi's serial console follows; Ctrl-A X ends it; the wire is recorded in {}",
         capture.display()

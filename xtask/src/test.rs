@@ -110,6 +110,7 @@ fn system(shell: &Shell, workspace: &Path, arguments: &Arguments, layer: Layer) 
         needs.push(("PILOTLIGHT_DAEMONS", daemons(shell, workspace)?));
     } else {
         needs.push(("PILOTLIGHT_TOOLS_CHECKERS", workshop.toolbox(Toolset::Checkers)?.folder().to_owned()));
+        needs.push(("PILOTLIGHT_TOOLS_DESK", workshop.toolbox(Toolset::Desk)?.folder().to_owned()));
         needs.push(("PILOTLIGHT_TOOLS_EMULATOR", workshop.toolbox(Toolset::Emulator)?.folder().to_owned()));
         needs.push(("PILOTLIGHT_IMAGE", workshop.image(&ImageRequest::board("rpi3"))?.image));
         needs.push(("PILOTLIGHT_XTASK", std::env::current_exe().context("cannot find this very program")?));

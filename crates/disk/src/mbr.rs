@@ -27,7 +27,8 @@ pub const TRIAL_ARMED: u32 = u32::from_le_bytes(*b"PLt1");
 /// The same while it was started once and nobody has said yet that it works.
 pub const TRIAL_TRIED: u32 = u32::from_le_bytes(*b"PLt2");
 
-const SIGNATURE_AT: usize = 440;
+/// Where the disk signature stands in the sector.
+pub const SIGNATURE_AT: usize = 440;
 const TABLE_AT: usize = 446;
 const ENTRY_LEN: usize = 16;
 const MAGIC_AT: usize = 510;

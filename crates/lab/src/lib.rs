@@ -26,6 +26,17 @@ pub struct Lab {
     pub nodes: Vec<Node>,
     /// What a machine can be asked to boot, by name.
     pub profiles: BTreeMap<String, Profile>,
+    /// Who may log in to the Pi and change it; with nobody, there is no login.
+    pub operators: Vec<Operator>,
+}
+
+/// Somebody who may log in to the Pi.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// A name for the records: one label, like a host's.
+    pub name: String,
+    /// The public SSH key that opens the door: one line of `authorized_keys`, without options.
+    pub key: String,
 }
 
 /// The wire that the Pi serves, and the Pi's place on it.

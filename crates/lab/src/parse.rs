@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use toml::de::DeTable;
 
 use crate::{
-    Lab, Loader, Network, Node, Pool, Problems, Profile, ProfileKind, check,
+    Lab, Loader, Network, Node, Operator, Pool, Problems, Profile, ProfileKind, check,
     problem::{Problem, meant},
     section::{At, Refused, Report, Section},
 };
@@ -53,7 +53,9 @@ fn lab(mut file: Section<'_>, report: &mut Report<'_>) -> Option<Lab> {
     let network = network.and_then(|section| self::network(section, report));
     let profiles = Profiles::read(file.section(report, "profiles"), report);
     let sections = file.sections(report, "nodes");
+    let operators = file.sections(report, "operators");
     file.finish(report);
+    let operators = self::operators(operators, report);
     let mut seen = Seen::default();
     let nodes: Vec<_> = sections
         .into_iter()
@@ -63,7 +65,25 @@ fn lab(mut file: Section<'_>, report: &mut Report<'_>) -> Option<Lab> {
         network: network?,
         nodes: nodes.into_iter().collect::<Option<_>>()?,
         profiles: profiles.checked,
+        operators: operators?,
     })
+}
+
+fn operators(sections: Vec<Section<'_>>, report: &mut Report<'_>) -> Option<Vec<Operator>> {
+    let mut seen = Seen::default();
+    let mut operator = |mut section: Section<'_>| {
+        let name = section.text(report, "name");
+        let name = section.require(report, "name", "\"me\"", name);
+        let key = section.text(report, "key");
+        let key = section.require(report, "key", "\"ssh-ed25519 AAAA… me@desk\"", key);
+        section.finish(report);
+        let name = name.and_then(|at| at.read(report, |text| check::label(text)));
+        let key = key.and_then(|at| at.read(report, |text| check::ssh_key(text)));
+        let name = name.and_then(|at| seen.once("operator", at, report));
+        Some(Operator { name: name?, key: key?.value })
+    };
+    let operators: Vec<_> = sections.into_iter().map(&mut operator).collect();
+    operators.into_iter().collect()
 }
 
 fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Network> {

@@ -4,6 +4,14 @@
 pub const DEFAULT_LAB: &str = "/usr/share/pilotlight/lab.toml";
 /// The lab's name on the card's FAT partition.
 pub const LAB_ON_CARD: &str = "lab.toml";
+/// The kernel's name on the card's FAT partition.
+pub const KERNEL_ON_CARD: &str = "vmlinuz";
+/// The initrd's name on the card's FAT partition.
+pub const INITRD_ON_CARD: &str = "initrd.img";
+/// The boot loader's name on the card's FAT partition.
+pub const LOADER_ON_CARD: &str = "u-boot.bin";
+/// The name on the card's FAT partition of what the boot loader does; U-Boot's own name for it.
+pub const LOADER_SCRIPT_ON_CARD: &str = "uboot.env";
 /// The lab in force, put there by `init` before any service starts.
 pub const LAB: &str = "/run/pilotlight/lab.toml";
 /// Where the lab in force came from, and what was wrong with the one on the card; JSON, written by `init`.
@@ -28,3 +36,15 @@ pub const TFTP_ROOT: &str = "/usr/share/pilotlight/tftp";
 pub const HTTP_ROOT: &str = "/usr/share/pilotlight/http";
 /// The daemons.
 pub const DAEMONS: &str = "/usr/lib/pilotlight";
+/// The board that the system was made for: a file of `boards/` without its ending.
+pub const BOARD: &str = "/usr/share/pilotlight/board";
+/// The home of the one account that operators log in to; there is no login without its `.ssh/authorized_keys`.
+pub const LOGIN_HOME: &str = "/run/pilotlight/login";
+/// The socket over which a new system is taken; its group are the operators.
+pub const UPDATE_SOCKET: &str = "/run/pilotlight/update.sock";
+/// Made by `init` when the slot that it started is on trial.
+pub const ON_TRIAL: &str = "/run/pilotlight/on-trial";
+/// Made when the Pi is to be restarted; a path unit waits for it.
+pub const RESTART: &str = "/run/pilotlight/update/restart";
+/// What became of the last update; JSON.
+pub const LAST_UPDATE: &str = "/var/lib/pilotlight/update/last.json";

@@ -30,6 +30,32 @@ fn the_default_lab_is_valid() {
     assert_eq!(lab.profiles.keys().collect::<Vec<_>>(), ["debian-installer", "local-disk"]);
 }
 
+#[test]
+fn operators_are_known_by_name_and_key() {
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA0000000000000000000000000000000000000000000 me@desk";
+    let operators = |text: &str| lab("", "", &format!("[[operators]]\n{text}"));
+    let found = good(&operators(&format!("name = \"me\"\nkey = \"{KEY}\""))).operators;
+    assert_eq!(
+        found.iter().map(|one| (one.name.as_str(), one.key.as_str())).collect::<Vec<_>>(),
+        [("me", KEY)]
+    );
+    let check = |text: &str, expect: &str| {
+        let text = operators(text);
+        let said = parse(&text).unwrap_err().render("lab.toml", &text, false);
+        assert!(said.contains(expect), "{said}");
+    };
+    check("name = \"me\"", "operators[1].key");
+    check("name = \"me\"\nkey = \"-----BEGIN OPENSSH PRIVATE KEY-----\"", "this is no public SSH key");
+    // Options would be a way past what the key is for.
+    check(&format!("name = \"me\"\nkey = \"command=\\\"sh\\\" {KEY}\""), "this is no public SSH key");
+    check(
+        &format!("name = \"me\"\nkey = \"{KEY}\"\n[[operators]]\nname = \"me\"\nkey = \"{KEY}\""),
+        "this operator, me, is given twice",
+    );
+    check(&format!("nmae = \"me\"\nkey = \"{KEY}\""), "did you mean `name`?");
+}
+
 /// What the default lab shows in comments works once the `#` are taken away.
 #[test]
 fn the_examples_in_the_default_lab_are_valid() {

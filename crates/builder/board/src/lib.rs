@@ -2,12 +2,16 @@
 //!
 //! This crate reads such a file into a [`Board`] and knows nothing of how a card is made from it.
 
+use pilotlight_lab::paths::LOADER_ON_CARD;
 use serde::Deserialize;
 
 /// One board: what its firmware loads, its kernel, and what of the kernel it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Board {
+    /// The name of its file, without the ending.
+    #[serde(skip)]
+    pub name: String,
     /// Its name for people.
     pub title: String,
     /// The base in `bases/` that its root is made of.
@@ -16,6 +20,8 @@ pub struct Board {
     pub kernel: Kernel,
     /// What the board's own boot ROM and firmware load.
     pub firmware: Firmware,
+    /// The boot loader between firmware and kernel.
+    pub loader: Loader,
     /// The texts of the boot partition.
     pub boot: Boot,
     /// Which of the kernel's modules there are.
@@ -58,6 +64,34 @@ pub struct Firmware {
     pub package: String,
     /// Their names below `/usr/lib/raspi-firmware/`, and on the boot partition.
     pub files: Vec<String>,
+}
+
+/// The boot loader, U-Boot: it decides between the slots before any kernel runs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Loader {
+    /// The package that ships it, of the set `firmware`.
+    pub package: String,
+    /// Its path in the package.
+    pub file: String,
+    /// Where in the board's memory everything goes.
+    pub addresses: Addresses,
+}
+
+/// Places in the board's memory, in bytes from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Addresses {
+    /// Two sectors of the card, while the loader looks at them.
+    pub sectors: u32,
+    /// The kernel, unpacked; a multiple of 2 MiB (Linux, Documentation/arch/arm64/booting.rst).
+    pub kernel: u32,
+    /// The kernel as it lies on the card.
+    pub packed_kernel: u32,
+    /// The device tree.
+    pub device_tree: u32,
+    /// The initrd.
+    pub initrd: u32,
 }
 
 /// The texts of the boot partition.
@@ -117,17 +151,27 @@ impl Board {
     /// Reads the text of `boards/NAME.toml`.
     ///
     /// # Errors
-    /// An unknown or missing key, a value of the wrong kind, a command line without its two places to fill, or an
-    /// emulator's device tree that is not on the boot partition.
+    /// An unknown or missing key, a value of the wrong kind, a command line without its two places to fill, a
+    /// `config.txt` that does not start the boot loader, or an emulator's device tree that is not on the boot partition.
     pub fn parse(name: &str, text: &str) -> Result<Self, BoardError> {
         let fault = |fault: String| BoardError::Malformed { name: name.to_owned(), fault };
-        let board: Self = toml::from_str(text).map_err(|error| fault(error.to_string()))?;
+        let mut board: Self = toml::from_str(text).map_err(|error| fault(error.to_string()))?;
+        name.clone_into(&mut board.name);
         for place in ["{disk}", "{slot}"] {
             if !board.boot.command_line.contains(place) {
                 return Err(fault(format!(
                     "boot.command-line does not say {place}: init would not find its root"
                 )));
             }
+        }
+        let kernel = board.loader.addresses.kernel;
+        if kernel % (2 << 20) != 0 {
+            return Err(fault(format!("loader.addresses.kernel {kernel:#x} is no multiple of 2 MiB")));
+        }
+        if !board.boot.config.lines().any(|line| line == format!("kernel={LOADER_ON_CARD}")) {
+            return Err(fault(format!(
+                "boot.config does not say kernel={LOADER_ON_CARD}: the firmware would not start the boot loader"
+            )));
         }
         if !board.kernel.device_trees.contains(&board.emulator.device_tree) {
             return Err(fault(format!(
@@ -182,6 +226,8 @@ mod tests {
         check("pilotlight.slot={slot}", "", "does not say {slot}");
         check("compression = \"gzip\"", "compression = \"rar\"", "unknown variant `rar`");
         check("[emulator]", "[emulator]\nspeed = 1", "unknown field `speed`");
+        check("kernel=u-boot.bin", "kernel=vmlinuz", "does not say kernel=u-boot.bin");
+        check("kernel = 0x0020_0000", "kernel = 0x0010_0000", "0x100000 is no multiple of 2 MiB");
     }
 
     #[test]

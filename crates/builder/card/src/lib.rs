@@ -10,6 +10,7 @@
 //! and says how long each took.
 
 mod clock;
+mod loader;
 mod root;
 mod services;
 mod workshop;
@@ -28,8 +29,8 @@ pub use pilotlight_archive::{GoneFile, Review, Update, Wish};
 use pilotlight_board::Board;
 use pilotlight_disk::{Params, Slot, layout};
 use pilotlight_image::{
-    Blob, Content, Digest,
-    card::{self, CardParts, Identity, Summary},
+    Blob, Content, Sparse,
+    card::{self, CardParts, Summary},
     ext4, fat,
 };
 use pilotlight_lab::paths;
@@ -54,6 +55,28 @@ impl ImageRequest {
     pub fn board(name: &str) -> Self {
         Self { board: name.to_owned(), lab: None, out: None, sha256: false }
     }
+}
+
+/// What system to make for a card that is in use.
+#[derive(Debug, Clone)]
+pub struct SlotRequest {
+    /// The board: a file of `boards/` without its ending.
+    pub board: String,
+    /// The lab to put on its boot partition; it has been checked.
+    pub lab: String,
+    /// The card's disk signature.
+    pub signature: u32,
+    /// The slot that it is for.
+    pub slot: Slot,
+}
+
+/// A system for a slot.
+#[derive(Debug, Clone)]
+pub struct SlotImage {
+    /// Its boot partition.
+    pub boot: Sparse,
+    /// Its root.
+    pub root: Blob,
 }
 
 /// A card that was made.
@@ -184,6 +207,20 @@ impl Workshop {
         })
     }
 
+    /// Makes a system for one slot of a card that is in use, to be sent to it.
+    ///
+    /// # Errors
+    /// Anything that stands in the way, named once.
+    pub fn slot(&self, request: &SlotRequest) -> anyhow::Result<SlotImage> {
+        let (board, board_text) = self.board(&request.board)?;
+        let finished = root::finish(self, &board_text, &board, &mut Steps::default())?;
+        let root = finished.root()?;
+        let identity = finished.identity()?;
+        let params = Params { disk: request.signature, slot: request.slot };
+        let lab = Bytes::from(request.lab.clone());
+        Ok(SlotImage { boot: boot_partition(&board, &finished, lab, params, identity.volume_id)?, root })
+    }
+
     /// The lab's text, checked: only a lab that the Pi will take goes onto a card.
     fn lab(&self, path: Option<&Path>) -> anyhow::Result<Bytes> {
         let default = self.default_lab();
@@ -199,34 +236,11 @@ impl Workshop {
 
 /// Everything in its place, nothing written yet.
 fn parts(board: &Board, finished: &root::Finished, lab: Bytes) -> anyhow::Result<CardParts> {
-    let facts = &finished.facts;
-    let epoch = facts.epoch;
-    let digest =
-        |hex: &str| Digest::from_hex(hex).context("the facts of the root are damaged: remove target/roots");
-    let root_digest = digest(&facts.squashfs_sha256)?;
-    let identity = Identity::of(&[root_digest, digest(&facts.boot_sha256)?]);
+    let identity = finished.identity()?;
     let slot = Slot::A;
     let params = Params { disk: identity.signature, slot };
-
-    let mut boot = Tree::new(Meta::root(0o755, epoch));
-    let command_line = board.command_line(&params.disk_hex(), slot.name());
-    let own = [("cmdline.txt".to_owned(), command_line.into()), (paths::LAB_ON_CARD.to_owned(), lab)];
-    for (name, content) in finished.boot_files()?.into_iter().chain(own) {
-        let node = Node { meta: Meta::root(0o644, epoch), kind: Kind::File(content) };
-        boot.insert(TreePath::parse(&name)?, node);
-    }
-    let place = slot.boot();
-    let boot = fat::write(
-        &boot,
-        &fat::Options {
-            len: place.len,
-            start: place.start,
-            label: layout::BOOT_LABEL.to_owned(),
-            volume_id: identity.volume_id,
-            time: epoch,
-        },
-    )?;
-
+    let boot = boot_partition(board, finished, lab, params, identity.volume_id)?;
+    let epoch = finished.facts.epoch;
     let data = ext4::write(
         &Tree::new(Meta::root(0o755, epoch)),
         &ext4::Options {
@@ -236,9 +250,30 @@ fn parts(board: &Board, finished: &root::Finished, lab: Bytes) -> anyhow::Result
             time: epoch,
         },
     )?;
-    let root =
-        Content::File(Blob { path: finished.squashfs(), len: facts.squashfs_bytes, sha256: root_digest });
+    let root = Content::File(finished.root()?);
     Ok(CardParts { signature: identity.signature, slot, boot, root, data })
+}
+
+/// The boot partition of a slot.
+fn boot_partition(
+    board: &Board,
+    finished: &root::Finished,
+    lab: Bytes,
+    params: Params,
+    volume_id: u32,
+) -> anyhow::Result<Sparse> {
+    let epoch = finished.facts.epoch;
+    let mut boot = Tree::new(Meta::root(0o755, epoch));
+    let command_line = board.command_line(&params.disk_hex(), params.slot.name());
+    let own = [("cmdline.txt".to_owned(), command_line.into()), (paths::LAB_ON_CARD.to_owned(), lab)];
+    for (name, content) in finished.boot_files()?.into_iter().chain(own) {
+        let node = Node { meta: Meta::root(0o644, epoch), kind: Kind::File(content) };
+        boot.insert(TreePath::parse(&name)?, node);
+    }
+    let place = params.slot.boot();
+    let label = layout::BOOT_LABEL.to_owned();
+    let options = fat::Options { len: place.len, start: place.start, label, volume_id, time: epoch };
+    Ok(fat::write(&boot, &options)?)
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -12,7 +12,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use flate2::{Compression as Level, GzBuilder};
 use pilotlight_board::{Board, Compression};
-use pilotlight_image::squashfs;
+use pilotlight_image::{Blob, Digest, card::Identity, squashfs};
+use pilotlight_lab::paths::{BOARD, INITRD_ON_CARD, KERNEL_ON_CARD, LOADER_ON_CARD, LOADER_SCRIPT_ON_CARD};
 use pilotlight_rootfs::{Inputs, Root, Spec, overlay};
 use pilotlight_tree::{Bytes, Package, TreePath};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{Workshop, clock::Steps, hex, services};
 
 /// The sets of packages that a card is made of.
-const SETS: &[&str] = &["root", "payload", "firmware"];
+const SETS: &[&str] = &["root", "login", "payload", "firmware"];
 
 /// Changes when what is kept of a root does.
 const LAYOUT: &str = "root 1";
@@ -59,8 +60,15 @@ pub(crate) struct Facts {
 }
 
 impl Finished {
-    pub(crate) fn squashfs(&self) -> PathBuf {
-        self.folder.join("root.squashfs")
+    /// The root's file.
+    pub(crate) fn root(&self) -> anyhow::Result<Blob> {
+        let sha256 = digest(&self.facts.squashfs_sha256)?;
+        Ok(Blob { path: self.folder.join("root.squashfs"), len: self.facts.squashfs_bytes, sha256 })
+    }
+
+    /// The numbers by which a card with this root is known.
+    pub(crate) fn identity(&self) -> anyhow::Result<Identity> {
+        Ok(Identity::of(&[digest(&self.facts.squashfs_sha256)?, digest(&self.facts.boot_sha256)?]))
     }
 
     /// Names and contents of the boot partition's files, sorted; without the command line and the lab.
@@ -75,6 +83,10 @@ impl Finished {
         };
         files.iter().map(read).collect()
     }
+}
+
+fn digest(hex: &str) -> anyhow::Result<Digest> {
+    Digest::from_hex(hex).context("the facts of the root are damaged: remove target/roots")
 }
 
 /// The root of `board`, made now unless it is there already.
@@ -97,7 +109,7 @@ pub(crate) fn finish(
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
-    for text in [LAYOUT, board_text, &spec_text, &workshop.lock_text] {
+    for text in [LAYOUT, &board.name, board_text, &spec_text, &workshop.lock_text] {
         add(text.as_bytes());
     }
     add(&builder_identity()?);
@@ -144,7 +156,8 @@ impl Parts<'_> {
         let Workshop { archives, lock, .. } = self.workshop;
         steps.run("fetch", || self.workshop.fetch(SETS))?;
         let (packages, payload, firmware) = steps.run("unpack", || {
-            let packages = archives.packages(lock, "root")?;
+            let mut packages = archives.packages(lock, "root")?;
+            packages.extend(archives.packages(lock, "login")?);
             anyhow::Ok((packages, archives.packages(lock, "payload")?, archives.packages(lock, "firmware")?))
         })?;
         let root = steps.run("root", || self.assemble(&packages, &payload))?;
@@ -167,7 +180,7 @@ impl Parts<'_> {
                 boot_hash.update((content.len() as u64).to_le_bytes());
                 boot_hash.update(content);
             }
-            let (squashfs_sha256, squashfs_bytes) = pilotlight_image::Digest::of_file(&squashfs)?;
+            let (squashfs_sha256, squashfs_bytes) = Digest::of_file(&squashfs)?;
             anyhow::Ok(Facts {
                 squashfs_sha256: squashfs_sha256.to_string(),
                 boot_sha256: hex(&boot_hash.finalize()),
@@ -195,6 +208,7 @@ impl Parts<'_> {
         for (path, content) in &self.services.programs {
             services.push((TreePath::parse(path)?, content.clone(), 0o755));
         }
+        services.push((TreePath::parse(BOARD)?, format!("{}\n", self.board.name).into(), 0o644));
         Ok(pilotlight_rootfs::build(&Inputs {
             packages,
             payload,
@@ -235,8 +249,15 @@ impl Parts<'_> {
                 )
             },
         );
-        files.push(("vmlinuz".to_owned(), kernel?));
-        files.push(("initrd.img".to_owned(), initrd?.into()));
+        let loader = &board.loader;
+        let script = crate::loader::environment(loader.addresses, board.kernel.compression);
+        let loader = firmware_file(firmware, &loader.package, &TreePath::parse(&loader.file)?)?;
+        files.extend([
+            (KERNEL_ON_CARD.to_owned(), kernel?),
+            (INITRD_ON_CARD.to_owned(), initrd?.into()),
+            (LOADER_ON_CARD.to_owned(), loader),
+            (LOADER_SCRIPT_ON_CARD.to_owned(), script.into()),
+        ]);
         files.sort_by(|one, other| one.0.cmp(&other.0));
         Ok(files)
     }

@@ -40,11 +40,13 @@ pub enum Toolset {
     Clients,
     /// What judges a finished image, for the tests.
     Checkers,
+    /// What speaks to a running Pi.
+    Desk,
 }
 
 impl Toolset {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Toolchain, Self::Emulator, Self::Clients, Self::Checkers];
+    pub const ALL: [Self; 5] = [Self::Toolchain, Self::Emulator, Self::Clients, Self::Checkers, Self::Desk];
 
     /// The name of its set in `archives.toml`.
     pub fn set(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Toolset {
             Self::Emulator => "emulator",
             Self::Clients => "clients",
             Self::Checkers => "checkers",
+            Self::Desk => "desk",
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The Pi: a card image started in QEMU.
 //!
 //! QEMU skips the Pi's firmware, so this module does its part: it reads `config.txt` on the card's FAT partition
-//! and takes kernel, initrd, device tree and command line from there. What a card lacks, the machine lacks.
+//! and takes boot loader, device tree and command line from there. What a card lacks, the machine lacks. Most scenes
+//! skip the boot loader as well, which costs half a minute under emulation: kernel and initrd are then read here.
 
 use std::{
     ffi::OsString,
@@ -9,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
 };
+
+use pilotlight_lab::paths::{INITRD_ON_CARD, KERNEL_ON_CARD};
 
 use crate::{
     Machine, Qemu, QemuError, Serial,
@@ -55,6 +58,8 @@ impl FromStr for Kind {
 /// What the firmware would have loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootFiles {
+    /// The boot loader: what `config.txt` names as the kernel.
+    pub loader: PathBuf,
     /// The kernel, as it is on the card.
     pub kernel: PathBuf,
     /// The initrd.
@@ -88,7 +93,7 @@ impl BootFiles {
         into: &Path,
     ) -> Result<Self, QemuError> {
         let config = String::from_utf8_lossy(&read("config.txt")?).into_owned();
-        let (kernel, initrd) = named(&config);
+        let loader = named(&config);
         let device_tree = device_tree.rsplit('/').next().unwrap_or(device_tree);
         let command_line = String::from_utf8_lossy(&read("cmdline.txt")?).trim().to_owned();
         let mut put = |name: &str| {
@@ -97,8 +102,9 @@ impl BootFiles {
             Ok(path)
         };
         Ok(Self {
-            kernel: put(&kernel)?,
-            initrd: put(&initrd)?,
+            loader: put(&loader)?,
+            kernel: put(KERNEL_ON_CARD)?,
+            initrd: put(INITRD_ON_CARD)?,
             device_tree: put(device_tree)?,
             command_line,
         })
@@ -111,17 +117,19 @@ fn whole(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// The kernel and initrd that `config.txt` names, or the firmware's own choice of a 64-bit kernel.
-fn named(config: &str) -> (String, String) {
-    let (mut kernel, mut initrd) = ("kernel8.img".to_owned(), "initrd.img".to_owned());
-    for line in config.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix("kernel=") {
-            kernel = name.trim().to_owned();
-        } else if let Some(name) = line.strip_prefix("initramfs ").and_then(|rest| rest.split(' ').next()) {
-            initrd = name.to_owned();
-        }
-    }
-    (kernel, initrd)
+/// What `config.txt` has the firmware start, or the firmware's own choice of a 64-bit kernel.
+fn named(config: &str) -> String {
+    let named = config.lines().filter_map(|line| line.trim().strip_prefix("kernel=")).next_back();
+    named.unwrap_or("kernel8.img").trim().to_owned()
+}
+
+/// What the machine starts first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// The kernel, with the initrd: quick, and the only way on [`Kind::Virt`].
+    Kernel,
+    /// The boot loader, as on a real board: it reads kernel and initrd from the card itself.
+    Loader,
 }
 
 /// A Pi to be started.
@@ -135,10 +143,38 @@ pub struct Pi<'a> {
     pub card: &'a Path,
     /// What was read off the card.
     pub boot: &'a BootFiles,
+    /// What it starts.
+    pub start: Start,
     /// More for the kernel's command line, such as [`JOURNAL_ON_CONSOLE`].
     pub append: &'a str,
-    /// The hub's socket and the machine's hardware address on it, such as [`MAC`].
-    pub wire: Option<(&'a Path, &'a str)>,
+    /// What its network adapter is tied to.
+    pub wire: Option<Wire<'a>>,
+}
+
+/// What a Pi's network adapter is tied to; its hardware address there is [`MAC`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire<'a> {
+    /// The hub at this socket, with whoever else is on it.
+    Hub(&'a Path),
+    /// Nobody but this machine: this port of it leads to the login of the Pi at 10.77.0.1.
+    Login(u16),
+}
+
+impl Wire<'_> {
+    fn arguments(self) -> Vec<OsString> {
+        match self {
+            Self::Hub(socket) => netdev(socket),
+            // `restrict`: the Pi reaches nothing through it.
+            Self::Login(port) => vec![
+                "-netdev".into(),
+                format!(
+                    "user,id=wire,restrict=on,ipv6=off,net=10.77.0.0/24,host=10.77.0.254,dns=10.77.0.253,\
+                     hostfwd=tcp:127.0.0.1:{port}-10.77.0.1:22"
+                )
+                .into(),
+            ],
+        }
+    }
 }
 
 impl Pi<'_> {
@@ -153,8 +189,12 @@ impl Pi<'_> {
             Kind::Raspi3b => strings(["-M", "raspi3b"]),
             Kind::Virt => strings(["-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "1G"]),
         });
-        for (option, file) in [("-kernel", &self.boot.kernel), ("-initrd", &self.boot.initrd)] {
-            args.extend([option.into(), file.into()]);
+        match self.start {
+            Start::Kernel => {
+                args.extend(["-kernel".into(), (&self.boot.kernel).into()]);
+                args.extend(["-initrd".into(), (&self.boot.initrd).into()]);
+            }
+            Start::Loader => args.extend(["-kernel".into(), (&self.boot.loader).into()]),
         }
         if self.kind == Kind::Raspi3b {
             args.extend(["-dtb".into(), (&self.boot.device_tree).into()]);
@@ -169,13 +209,13 @@ impl Pi<'_> {
         if self.kind == Kind::Virt {
             args.extend(strings(["-device", "virtio-blk-pci,drive=card", "-device", "virtio-rng-pci"]));
         }
-        if let Some((socket, mac)) = self.wire {
-            args.extend(netdev(socket));
+        if let Some(wire) = self.wire {
+            args.extend(wire.arguments());
             args.extend([
                 "-device".into(),
                 match self.kind {
-                    Kind::Raspi3b => format!("usb-net,netdev=wire,mac={mac}"),
-                    Kind::Virt => format!("virtio-net-pci,netdev=wire,mac={mac},romfile="),
+                    Kind::Raspi3b => format!("usb-net,netdev=wire,mac={MAC}"),
+                    Kind::Virt => format!("virtio-net-pci,netdev=wire,mac={MAC},romfile="),
                 }
                 .into(),
             ]);
@@ -208,11 +248,11 @@ mod tests {
     #[test]
     fn the_firmware_s_part_is_done_from_config_txt() {
         let folder = tempfile::tempdir().unwrap();
-        let config = b"arm_64bit=1\nkernel=vmlinuz\r\ninitramfs initrd.img followkernel\n".as_slice();
+        let config = b"arm_64bit=1\nkernel=u-boot.bin\r\ngpu_mem=16\n".as_slice();
         let card = |name: &str| match name {
             "config.txt" => Ok(config.to_vec()),
             "cmdline.txt" => Ok(b"console=ttyS1 quiet\n".to_vec()),
-            "vmlinuz" | "initrd.img" | "bcm2837-rpi-3-b.dtb" => Ok(name.as_bytes().to_vec()),
+            "u-boot.bin" | "vmlinuz" | "initrd.img" | "bcm2837-rpi-3-b.dtb" => Ok(name.as_bytes().to_vec()),
             other => Err(QemuError::Card {
                 card: "card".into(),
                 name: other.to_owned(),
@@ -220,6 +260,7 @@ mod tests {
             }),
         };
         let boot = BootFiles::extract(card, "broadcom/bcm2837-rpi-3-b.dtb", folder.path()).unwrap();
+        assert_eq!(fs::read(&boot.loader).unwrap(), b"u-boot.bin");
         assert_eq!(fs::read(&boot.kernel).unwrap(), b"vmlinuz");
         assert_eq!(fs::read(&boot.device_tree).unwrap(), b"bcm2837-rpi-3-b.dtb");
         assert_eq!(boot.command_line, "console=ttyS1 quiet");

@@ -12,7 +12,7 @@ use crate::{
     console::{Heard, NotHeard},
     hub::Hub,
     pc::Pc,
-    pi::Pi,
+    pi::{Pi, Wire},
 };
 
 /// How many of each console's last lines a failure shows.
@@ -96,9 +96,9 @@ impl Scene {
         &self.hub
     }
 
-    /// Starts a Pi on the scene's wire with this hardware address; `pi.wire` is set here.
-    pub fn start_pi(&mut self, pi: &Pi<'_>, mac: &str) -> Result<(), SceneError> {
-        let pi = Pi { wire: Some((self.hub.path(), mac)), ..pi.clone() };
+    /// Starts a Pi; on the scene's wire, unless `pi.wire` names another one.
+    pub fn start_pi(&mut self, pi: &Pi<'_>) -> Result<(), SceneError> {
+        let pi = Pi { wire: pi.wire.or(Some(Wire::Hub(self.hub.path()))), ..pi.clone() };
         self.machines.push(pi.start(&self.qemu, &Serial::Captured(self.folder.clone()))?);
         Ok(())
     }

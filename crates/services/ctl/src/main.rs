@@ -1,10 +1,12 @@
 //! `pilotctl`, the operator's command on the Pi: what it is doing, and what it did.
 //!
-//! It reads what the services leave in `/run` and in the event log; it changes nothing.
+//! It reads what the services leave in `/run` and in the event log; what changes something is the services' doing, asked
+//! for over their sockets.
 
 mod events;
 mod line;
 mod ready;
+mod update;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -40,12 +42,15 @@ enum Verb {
         #[arg(long, value_name = "FOLDER", default_value = paths::EVENTS_DIR)]
         log: PathBuf,
     },
+    /// Hands standard input and output to the update service: what `cargo xtask push` speaks to.
+    Update,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Ready { journal, failed_units } => ready::ready(journal, failed_units.as_deref()),
         Verb::Events { follow, log } => events::print(&log, follow),
+        Verb::Update => update::relay(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -184,7 +184,7 @@ mod tests {
             lease: Duration::from_secs(600),
             probe_first,
         };
-        Lab { network, nodes: vec![], profiles: Default::default() }
+        Lab { network, nodes: vec![], profiles: Default::default(), operators: vec![] }
     }
 
     fn offer(xid: u32, server: Option<Ipv4Addr>) -> Vec<u8> {

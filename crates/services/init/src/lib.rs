@@ -8,6 +8,7 @@ pub mod clock;
 pub mod ext4;
 pub mod identity;
 pub mod lab;
+pub mod login;
 pub mod network;
 pub mod request;
 pub mod rtnetlink;

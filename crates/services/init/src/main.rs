@@ -80,6 +80,7 @@ fn start(started: Instant, line: &str, console: &Console) -> Result<std::convert
         disk: found.disk.clone(),
         signature: params.disk,
         slot: params.slot,
+        trial: found.table.trial,
         root: files::name(&found.root),
         data: data.state,
         data_bytes: data.bytes,

@@ -1,6 +1,6 @@
 //! The status files that `init` leaves for `pilotctl` and the services, and its one line on the console.
 
-use pilotlight_disk::Slot;
+use pilotlight_disk::{Slot, Trial};
 use serde_json::{Value, json};
 
 use crate::lab::{Choice, Source};
@@ -44,6 +44,8 @@ pub struct Card {
     pub signature: u32,
     /// The slot that was started.
     pub slot: Slot,
+    /// Whether it is on trial.
+    pub trial: Trial,
     /// The root's partition, such as `mmcblk0p2`.
     pub root: String,
     /// What became of the data partition.
@@ -62,6 +64,7 @@ pub fn card_json(card: &Card) -> Value {
         "disk": card.disk,
         "signature": format!("{:08x}", card.signature),
         "slot": card.slot.name(),
+        "trial": card.trial != Trial::Settled,
         "root": card.root,
         "data": {
             "state": card.data.name(),
@@ -81,8 +84,9 @@ pub fn lab_json(choice: &Choice) -> Value {
 /// The line on the console: what was started, from where, how long it took.
 pub fn line(card: &Card, lab: Source, seconds: f64) -> String {
     format!(
-        "root {} on {}, data {}, lab from {} ({seconds:.2} s)",
+        "root {}{} on {}, data {}, lab from {} ({seconds:.2} s)",
         card.slot,
+        if card.trial == Trial::Settled { "" } else { " (on trial)" },
         card.root,
         card.data.name(),
         match lab {
@@ -102,6 +106,7 @@ mod tests {
             disk: "mmcblk0".to_owned(),
             signature: 0x0bad_cafe,
             slot: Slot::A,
+            trial: Trial::Settled,
             root: "mmcblk0p2".to_owned(),
             data,
             data_bytes: Some(1 << 28),
@@ -115,7 +120,7 @@ mod tests {
         let found = card_json(&card(Data::Corrupt("bad magic".to_owned())));
         assert_eq!(
             found.to_string(),
-            r#"{"data":{"bytes":268435456,"grown-from":null,"reason":"bad magic","state":"corrupt"},"disk":"mmcblk0","notes":["a module"],"root":"mmcblk0p2","signature":"0badcafe","slot":"a"}"#
+            r#"{"data":{"bytes":268435456,"grown-from":null,"reason":"bad magic","state":"corrupt"},"disk":"mmcblk0","notes":["a module"],"root":"mmcblk0p2","signature":"0badcafe","slot":"a","trial":false}"#
         );
         assert_eq!(card_json(&card(Data::Ok))["data"]["reason"], Value::Null);
     }
@@ -130,5 +135,9 @@ mod tests {
             line(&card(Data::Absent(String::new())), Source::LastGood, 12.0),
             "root a on mmcblk0p2, data absent, lab from the last good one (12.00 s)"
         );
+        let tried = Card { slot: Slot::B, trial: Trial::Tried, ..card(Data::Ok) };
+        let said = line(&tried, Source::Card, 1.0);
+        assert!(said.starts_with("root b (on trial) on mmcblk0p2"), "{said}");
+        assert_eq!(card_json(&tried)["trial"], true);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use pilotlight_disk::Trial;
 use pilotlight_init::{
     lab::{Choice, LARGEST, Source},
-    network,
+    login, network,
     status::{self, Card},
 };
 use pilotlight_lab::paths;
@@ -50,6 +51,13 @@ pub(crate) fn publish(choice: &Choice, card: &Card) -> Result<(), Fault> {
     write(paths::LAB, &choice.text)?;
     write(paths::LAB_STATUS, &format!("{}\n", status::lab_json(choice)))?;
     write(paths::CARD_STATUS, &format!("{}\n", status::card_json(card)))?;
+    if card.trial != Trial::Settled {
+        write(paths::ON_TRIAL, "")?;
+    }
+    if !choice.lab.operators.is_empty() {
+        // Root's, readable by all: what is in it is public, and the login reads it as the operator.
+        write(&format!("{}/.ssh/authorized_keys", paths::LOGIN_HOME), &login::authorized_keys(&choice.lab))?;
+    }
     write(NETWORK, &network::networkd(&choice.lab.network))?;
     write(RESOLV_CONF, &network::resolv_conf(&choice.lab.network))
 }
