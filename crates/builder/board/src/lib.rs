@@ -165,7 +165,7 @@ impl Board {
             }
         }
         let kernel = board.loader.addresses.kernel;
-        if kernel % (2 << 20) != 0 {
+        if !kernel.is_multiple_of(2 << 20) {
             return Err(fault(format!("loader.addresses.kernel {kernel:#x} is no multiple of 2 MiB")));
         }
         if !board.boot.config.lines().any(|line| line == format!("kernel={LOADER_ON_CARD}")) {
