@@ -1,6 +1,6 @@
 //! The steps on the card. Until [`arm`] writes the first sector, nothing that was there starts otherwise than before.
 
-use std::io;
+use std::{collections::hash_map::Entry, io};
 
 use pilotlight_disk::{
     Mbr, MbrError, Slot, Trial,
@@ -138,10 +138,10 @@ pub fn find_in_place(disk: &impl Disk, manifest: &Manifest, known: &mut Known) -
     let mut buf = vec![0; LONGEST_PIECE as usize];
     for piece in &manifest.pieces {
         let (at, bytes) = (piece.place(slot), &mut buf[..piece.len as usize]);
-        if !known.contains_key(&(piece.sha256, piece.len)) {
+        if let Entry::Vacant(unknown) = known.entry((piece.sha256, piece.len)) {
             disk.read(at, bytes).map_err(failed(at))?;
             if Hash::of(bytes) == piece.sha256 {
-                known.insert((piece.sha256, piece.len), at);
+                unknown.insert(at);
             }
         }
     }
