@@ -3,6 +3,7 @@
 //! Nothing here depends on the lab: it lies on the boot partition alone, so changing it never makes a root anew.
 
 use std::{
+    convert::Infallible,
     fs,
     io::BufWriter,
     path::{Path, PathBuf},
@@ -165,9 +166,16 @@ impl Parts<'_> {
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
         let work =
             tempfile::tempdir_in(parent).with_context(|| format!("cannot write in {}", parent.display()))?;
-        let boot = steps.run("kernel and initrd", || self.boot_files(&root, &firmware))?;
         let squashfs = work.path().join("root.squashfs");
-        steps.run("squashfs", || write_squashfs(&root, &squashfs, self.epoch))?;
+        // gzip packs the kernel on one processor alone; the others have the squashfs.
+        let (boot, written) = steps.run("kernel, initrd and squashfs", || {
+            Ok::<_, Infallible>(rayon::join(
+                || self.boot_files(&root, &firmware),
+                || write_squashfs(&root, &squashfs, self.epoch),
+            ))
+        })?;
+        let boot = boot?;
+        written?;
 
         let facts = steps.run("digests", || {
             let mut boot_hash = Sha256::new();
