@@ -87,6 +87,17 @@ impl Desk {
         borrow(&self.real_cache.join("tools"), &cache.join("tools"))
     }
 
+    /// Throws away what the builder has put into the cache.
+    pub(crate) fn empty_cache_again(&self) -> Result<()> {
+        fs::remove_dir_all(self.path("cache")).context("could not remove the cache")?;
+        self.empty_cache()
+    }
+
+    /// Throws away the roots that were made.
+    pub(crate) fn forget_roots(&self) -> Result<()> {
+        fs::remove_dir_all(self.path("target/roots")).context("could not remove the roots")
+    }
+
     /// The package `name` that the card's root is made of.
     pub(crate) fn package(&self, name: &str) -> Result<&LockedPackage> {
         let mut packages = self.lock.sets.get("root").into_iter().flat_map(|set| &set.packages);
@@ -176,7 +187,18 @@ impl Desk {
 
     /// The builder makes the image, the same as that of the layer.
     pub(crate) fn makes_image(&self, mirror: Option<&Server>) -> Result<()> {
-        let outcome = process::must(&mut self.image_builder(mirror)?, LIMIT)?;
+        self.makes_image_after(mirror, &|_| ())
+    }
+
+    /// The same, with something done to the command first.
+    pub(crate) fn makes_image_after(
+        &self,
+        mirror: Option<&Server>,
+        change: &dyn Fn(&mut Command),
+    ) -> Result<()> {
+        let mut command = self.image_builder(mirror)?;
+        change(&mut command);
+        let outcome = process::must(&mut command, LIMIT)?;
         let names = names(&self.path("out"))?;
         ensure!(names == ["card.img", "card.img.bmap"], "{names:?} were made:\n{}", outcome.text);
         let len = fs::metadata(self.image()).context("could not look at the image")?.len();

@@ -5,6 +5,7 @@ mod desk;
 mod disk;
 mod dropped;
 mod input;
+mod kill;
 mod mirror;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
             ("full-disk-image", disk::image),
             ("full-disk-root", disk::root),
             ("full-disk-cache", disk::cache),
+            ("killed-at-any-moment", kill::at_any_moment),
+            ("same-card-elsewhere", kill::same_card),
         ],
     )
 }

@@ -2,9 +2,9 @@
 //! block map beside it.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File},
     io::{self, Seek, SeekFrom},
-    os::unix::fs::{FileExt, PermissionsExt},
+    os::{fd::AsRawFd as _, unix::fs::FileExt},
     path::{Path, PathBuf},
 };
 
@@ -16,8 +16,8 @@ use pilotlight_disk::{
     mbr,
 };
 use rayon::prelude::*;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
 
 use crate::{
     Content, Digest, Extent, ReadAt, Sparse, Window,
@@ -136,8 +136,8 @@ pub enum CardError {
     },
 }
 
-/// Writes the image to `path` and its block map to `path` with `.bmap` added. Both are written under other names
-/// in the same folder first, so that a failure leaves nothing half-written.
+/// Writes the image to `path` and its block map to `path` with `.bmap` added. Both get their names when they are whole, so
+/// that nothing half-written is left by a failure, nor by a builder that is killed.
 ///
 /// The SHA-256 of the whole file is worked out on request only: for its gigabyte of holes it takes longer than
 /// all the rest.
@@ -149,23 +149,23 @@ pub fn write(path: &Path, parts: &CardParts, with_sha256: bool) -> Result<Summar
     let failed = |source| CardError::Write { path: path.to_owned(), source };
     let block_map_path = PathBuf::from([path.as_os_str(), ".bmap".as_ref()].join("".as_ref()));
 
-    let file = temporary(path).map_err(failed)?;
+    let file = Unnamed::beside(path).map_err(failed)?;
     let ((written, map), sha256) = rayon::join(
-        || rayon::join(|| write_extents(path, &image, file.as_file()), || block_map(&image)),
+        || rayon::join(|| write_extents(path, &image, &file.0), || block_map(&image)),
         || with_sha256.then(|| whole_sha256(&image)).transpose(),
     );
     written?;
     let (map, sha256) = (map?, sha256?);
 
-    let map_file = temporary(&block_map_path).map_err(failed)?;
-    map_file.as_file().write_all_at(map.to_xml().as_bytes(), 0).map_err(failed)?;
+    let map_file = Unnamed::beside(&block_map_path).map_err(failed)?;
+    map_file.0.write_all_at(map.to_xml().as_bytes(), 0).map_err(failed)?;
     // An old map must not stand beside a new image, not even for a moment.
     match fs::remove_file(&block_map_path) {
         Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(failed(fault)),
         _ => {}
     }
-    file.persist(path).map_err(|fault| failed(fault.error))?;
-    map_file.persist(&block_map_path).map_err(|fault| failed(fault.error))?;
+    file.name(path).map_err(failed)?;
+    map_file.name(&block_map_path).map_err(failed)?;
     Ok(Summary {
         path: path.to_owned(),
         block_map: block_map_path,
@@ -212,14 +212,34 @@ fn assemble(parts: &CardParts) -> Result<Sparse, CardError> {
     Ok(image)
 }
 
-/// A new file beside `path`, readable as any other new file of the user is; it goes away unless it is persisted.
-fn temporary(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new()
-        .prefix(".pilotlight-")
-        .suffix(".part")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
+/// A new file without a name: it is gone when its maker is, however that ends.
+struct Unnamed(File);
+
+impl Unnamed {
+    /// A file in the folder of `path`, readable as any other new file of the user is.
+    fn beside(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::open(folder_of(path), flags, Mode::from_raw_mode(0o666))?.into()))
+    }
+
+    /// Gives it its name, in place of what has it now. A name can be given to a new file only where there is none: it gets
+    /// another one first, for the moment between two calls.
+    fn name(self, path: &Path) -> io::Result<()> {
+        let passing = folder_of(path).join(format!(".pilotlight-{}.part", std::process::id()));
+        match fs::remove_file(&passing) {
+            // Left by a builder that was killed in that moment.
+            Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+            _ => {}
+        }
+        // open(2): how a file that was opened without a name gets one, without a privilege.
+        let source = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        rustix::fs::linkat(CWD, source.as_str(), CWD, &passing, AtFlags::SYMLINK_FOLLOW)?;
+        fs::rename(&passing, path)
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn write_extents(path: &Path, image: &Sparse, mut out: &File) -> Result<(), CardError> {
