@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 use clap::Args;
 use pilotlight_card::{ImageRequest, Report, Workshop};
 
-use crate::{Source, ui};
+use crate::{Source, size, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -56,6 +56,14 @@ fn summary(report: &Report, start: Instant) {
         ui::bytes(root),
         ui::bytes(payload),
         report.kernel_release
+    );
+    let (system, limit) = (ui::bytes(boot + root - payload), ui::bytes(size::LIMIT));
+    println!("           the system without that {system}, of {limit} at the most (`cargo xtask size`)");
+    let beside = |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    println!(
+        "beside it  every file: {}, bill of materials: {}",
+        beside(&report.manifest),
+        beside(&report.bill)
     );
     println!("content    {} (SHA-256 over every mapped run's place and digest)", summary.content_sha256);
     if let Some(sha256) = summary.sha256 {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod compare;
 mod doctor;
 mod flash;
 mod image;
@@ -10,6 +11,7 @@ mod mend;
 mod publish;
 mod push;
 mod run;
+mod size;
 mod test;
 mod ui;
 
@@ -45,6 +47,10 @@ enum Verb {
     Check(check::Arguments),
     /// Say what is on this machine, what would be fetched, and how much
     Doctor(doctor::Arguments),
+    /// Say what the image spends by package and by file, and what a removal would save
+    Size(size::Arguments),
+    /// Compare the root with one that mmdebstrap makes of the same packages (for developers; takes minutes)
+    Compare(compare::Arguments),
     /// Measure, and print the figures
     Bench(bench::Arguments),
 }
@@ -90,6 +96,8 @@ impl Verb {
             Self::Push(arguments) => Some(&arguments.source),
             Self::Run(arguments) => Some(&arguments.source),
             Self::Bench(arguments) => Some(&arguments.source),
+            Self::Size(arguments) => Some(&arguments.source),
+            Self::Compare(arguments) => Some(&arguments.source),
             Self::Test(_) | Self::Lock(_) | Self::Check(_) | Self::Doctor(_) => None,
         }
     }
@@ -106,6 +114,8 @@ impl Verb {
             Self::Check(arguments) => check::run(arguments),
             Self::Doctor(arguments) => doctor::run(arguments),
             Self::Bench(arguments) => bench::run(arguments),
+            Self::Size(arguments) => size::run(arguments),
+            Self::Compare(arguments) => compare::run(arguments),
         }
     }
 }

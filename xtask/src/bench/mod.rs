@@ -2,7 +2,7 @@
 
 mod boot;
 mod image;
-mod peer;
+pub(crate) mod peer;
 
 use std::process::ExitCode;
 

@@ -37,7 +37,7 @@ impl Architecture {
     }
 
     /// QEMU's program for it, and the first bytes of an ELF file by which the kernel knows to use it.
-    fn emulation(self) -> (&'static str, &'static str, &'static str) {
+    pub(crate) fn emulation(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Armhf => (
                 "qemu-arm-static",
@@ -143,16 +143,16 @@ impl Peer {
     }
 }
 
-fn on_path(program: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn on_path(program: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
     found.with_context(|| {
-        format!("the peer is made with {program}, which is not on this machine; apt install mmdebstrap qemu-user-static")
+        format!("the usual root is made with {program}, which is not on this machine; apt install mmdebstrap qemu-user-static")
     })
 }
 
 /// Runs a command that waits for a line of input as root of the user namespace it is in, with 65,536 users.
-fn in_own_namespace(command: &mut Command) -> anyhow::Result<()> {
+pub(crate) fn in_own_namespace(command: &mut Command) -> anyhow::Result<()> {
     let mut child = command.spawn().context("cannot start unshare")?;
     let process = PathBuf::from(format!("/proc/{}", child.id()));
     let own = fs::read_link("/proc/self/ns/user")?;

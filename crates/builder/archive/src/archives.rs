@@ -238,6 +238,16 @@ impl Archives {
         Ok(unpacked.into_iter().map(|(_, package)| package).collect())
     }
 
+    /// The names of what `set` asks for by name; none when there is no such set.
+    pub fn wishes(&self, set: &str) -> Option<Vec<String>> {
+        Some(self.spec.sets.get(set)?.packages.iter().map(|wish| wish.name.clone()).collect())
+    }
+
+    /// The names of what the builder takes the place of in `set`; none when there is no such set.
+    pub fn provided(&self, set: &str) -> Option<Vec<String>> {
+        Some(self.spec.sets.get(set)?.provided.iter().map(|provided| provided.name.clone()).collect())
+    }
+
     /// The locked packages of a set.
     ///
     /// # Errors

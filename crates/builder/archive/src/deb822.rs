@@ -1,7 +1,7 @@
 //! Debian's control format: paragraphs of `Field: value` lines, continued by lines that start with a space.
 
 /// The paragraphs of a text, each as its fields in their order.
-pub(crate) fn paragraphs(text: &str) -> impl Iterator<Item = Paragraph<'_>> {
+pub fn paragraphs(text: &str) -> impl Iterator<Item = Paragraph<'_>> {
     text.split("\n\n")
         .map(|body| Paragraph { body: body.trim_matches('\n') })
         .filter(|paragraph| !paragraph.body.is_empty())
@@ -9,13 +9,13 @@ pub(crate) fn paragraphs(text: &str) -> impl Iterator<Item = Paragraph<'_>> {
 
 /// One paragraph.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Paragraph<'t> {
+pub struct Paragraph<'t> {
     body: &'t str,
 }
 
 impl<'t> Paragraph<'t> {
     /// Name and value of each field. A value that goes on over more lines keeps its line breaks.
-    pub(crate) fn fields(self) -> impl Iterator<Item = (&'t str, &'t str)> {
+    pub fn fields(self) -> impl Iterator<Item = (&'t str, &'t str)> {
         let mut rest = self.body;
         std::iter::from_fn(move || {
             while !rest.is_empty() {
@@ -30,7 +30,7 @@ impl<'t> Paragraph<'t> {
     }
 
     /// The value of one field, whatever the case its name is written in.
-    pub(crate) fn get(self, name: &str) -> Option<&'t str> {
+    pub fn get(self, name: &str) -> Option<&'t str> {
         self.fields().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }

@@ -12,7 +12,7 @@
 mod archives;
 mod cache;
 mod date;
-mod deb822;
+pub mod deb822;
 mod digest;
 mod fetch;
 mod hosts;
@@ -23,7 +23,7 @@ mod lock;
 mod mirrors;
 mod nearest;
 mod progress;
-mod relation;
+pub mod relation;
 mod release;
 mod relock;
 mod review;

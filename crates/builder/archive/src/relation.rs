@@ -6,17 +6,18 @@ use debversion::Version;
 
 /// One alternative of a relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Atom<'t> {
-    pub(crate) name: &'t str,
+pub struct Atom<'t> {
+    /// The package's name.
+    pub name: &'t str,
     /// `any`, `native` or an architecture's name behind the colon.
-    pub(crate) qualifier: Option<&'t str>,
+    pub qualifier: Option<&'t str>,
     /// Operator and version in the parentheses.
-    pub(crate) version: Option<(&'t str, &'t str)>,
+    pub version: Option<(&'t str, &'t str)>,
 }
 
 /// The alternatives of every relation in a field, in their order. What does not parse is left out: an archive's
 /// own tools have checked these fields, and a package that misses something fails where it is used.
-pub(crate) fn parse(field: &str) -> impl Iterator<Item = Vec<Atom<'_>>> {
+pub fn parse(field: &str) -> impl Iterator<Item = Vec<Atom<'_>>> {
     field
         .split(',')
         .map(|group| group.split('|').filter_map(atom).collect())

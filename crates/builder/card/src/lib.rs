@@ -9,7 +9,9 @@
 //! does lives in the crates that do it: this one only calls them in order, keeps what need not be made again,
 //! and says how long each took.
 
+mod bill;
 mod clock;
+mod inspect;
 mod loader;
 mod root;
 mod services;
@@ -25,6 +27,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 pub use clock::Step;
 use clock::Steps;
+pub use inspect::{DIFFERENCES, RootPackage};
 pub use pilotlight_archive::{GoneFile, Review, Update, Wish};
 use pilotlight_board::Board;
 use pilotlight_disk::{Params, Slot, layout};
@@ -33,7 +36,9 @@ use pilotlight_image::{
     card::{self, CardParts, Summary},
     ext4, fat,
 };
+pub use pilotlight_inventory::spend;
 use pilotlight_lab::paths;
+pub use pilotlight_rootfs::compare::Verdict;
 use pilotlight_tree::{Kind, Meta, Node, Tree, TreePath};
 pub use workshop::{Changes, Settings, Toolset, Workshop, check_lock, gone, relock, review};
 
@@ -86,11 +91,15 @@ pub struct Report {
     pub image: PathBuf,
     /// What was written.
     pub summary: Summary,
+    /// The manifest beside it: every file of the root and of the boot partition.
+    pub manifest: PathBuf,
+    /// The bill of materials beside it, in CycloneDX.
+    pub bill: PathBuf,
     /// Bytes of firmware, kernel, initrd and device trees.
     pub boot_bytes: u64,
     /// Bytes of the root, what it hands to other machines included.
     pub root_bytes: u64,
-    /// Bytes of what is handed to other machines, as files.
+    /// Bytes of what is handed to other machines, as stored in the root.
     pub payload_bytes: u64,
     /// `uname -r` of the kernel.
     pub kernel_release: String,
@@ -192,12 +201,17 @@ impl Workshop {
         let mut steps = Steps::default();
         let finished = root::finish(self, &board_text, &board, &mut steps)?;
         let start = Instant::now();
-        let parts = parts(&board, &finished, lab)?;
+        let params = Params { disk: finished.identity()?.signature, slot: Slot::A };
+        let own = own_files(&board, params, lab);
+        let parts = parts(&finished, params.slot, &own)?;
         let summary = card::write(&out, &parts, request.sha256)?;
+        let (manifest, bill) = bill::beside(&out, &finished, &own)?;
         steps.note("card", start.elapsed(), "");
         Ok(Report {
             image: out,
             summary,
+            manifest,
+            bill,
             boot_bytes: finished.facts.boot_bytes,
             root_bytes: finished.facts.squashfs_bytes,
             payload_bytes: finished.facts.payload_bytes,
@@ -218,7 +232,8 @@ impl Workshop {
         let identity = finished.identity()?;
         let params = Params { disk: request.signature, slot: request.slot };
         let lab = Bytes::from(request.lab.clone());
-        Ok(SlotImage { boot: boot_partition(&board, &finished, lab, params, identity.volume_id)?, root })
+        let own = own_files(&board, params, lab);
+        Ok(SlotImage { boot: boot_partition(&finished, params.slot, &own, identity.volume_id)?, root })
     }
 
     /// The lab's text, checked: only a lab that the Pi will take goes onto a card.
@@ -235,11 +250,9 @@ impl Workshop {
 }
 
 /// Everything in its place, nothing written yet.
-fn parts(board: &Board, finished: &root::Finished, lab: Bytes) -> anyhow::Result<CardParts> {
+fn parts(finished: &root::Finished, slot: Slot, own: &[(String, Bytes)]) -> anyhow::Result<CardParts> {
     let identity = finished.identity()?;
-    let slot = Slot::A;
-    let params = Params { disk: identity.signature, slot };
-    let boot = boot_partition(board, finished, lab, params, identity.volume_id)?;
+    let boot = boot_partition(finished, slot, own, identity.volume_id)?;
     let epoch = finished.facts.epoch;
     let data = ext4::write(
         &Tree::new(Meta::root(0o755, epoch)),
@@ -254,23 +267,26 @@ fn parts(board: &Board, finished: &root::Finished, lab: Bytes) -> anyhow::Result
     Ok(CardParts { signature: identity.signature, slot, boot, root, data })
 }
 
-/// The boot partition of a slot.
+/// The boot partition's files that depend on more than the root: on the lab, the card and the slot.
+fn own_files(board: &Board, params: Params, lab: Bytes) -> [(String, Bytes); 2] {
+    let command_line = board.command_line(&params.disk_hex(), params.slot.name());
+    [("cmdline.txt".to_owned(), command_line.into()), (paths::LAB_ON_CARD.to_owned(), lab)]
+}
+
+/// The boot partition of a slot, with those of its files that depend on more than the root.
 fn boot_partition(
-    board: &Board,
     finished: &root::Finished,
-    lab: Bytes,
-    params: Params,
+    slot: Slot,
+    own: &[(String, Bytes)],
     volume_id: u32,
 ) -> anyhow::Result<Sparse> {
     let epoch = finished.facts.epoch;
     let mut boot = Tree::new(Meta::root(0o755, epoch));
-    let command_line = board.command_line(&params.disk_hex(), params.slot.name());
-    let own = [("cmdline.txt".to_owned(), command_line.into()), (paths::LAB_ON_CARD.to_owned(), lab)];
-    for (name, content) in finished.boot_files()?.into_iter().chain(own) {
+    for (name, content) in finished.boot_files()?.into_iter().chain(own.iter().cloned()) {
         let node = Node { meta: Meta::root(0o644, epoch), kind: Kind::File(content) };
         boot.insert(TreePath::parse(&name)?, node);
     }
-    let place = params.slot.boot();
+    let place = slot.boot();
     let label = layout::BOOT_LABEL.to_owned();
     let options = fat::Options { len: place.len, start: place.start, label, volume_id, time: epoch };
     Ok(fat::write(&boot, &options)?)

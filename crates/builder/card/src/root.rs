@@ -14,25 +14,33 @@ use anyhow::{Context as _, bail};
 use flate2::{Compression as Level, GzBuilder};
 use pilotlight_board::{Board, Compression};
 use pilotlight_image::{Blob, Digest, card::Identity, squashfs};
+use pilotlight_inventory::manifest;
 use pilotlight_lab::paths::{BOARD, INITRD_ON_CARD, KERNEL_ON_CARD, LOADER_ON_CARD, LOADER_SCRIPT_ON_CARD};
 use pilotlight_rootfs::{Inputs, Root, Spec, overlay};
 use pilotlight_tree::{Bytes, Package, TreePath};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Workshop, clock::Steps, hex, services};
+use crate::{Workshop, bill, clock::Steps, hex, services};
 
 /// The sets of packages that a card is made of.
 const SETS: &[&str] = &["root", "login", "payload", "firmware"];
 
+/// Those whose packages are installed in the root.
+pub(crate) const ROOT_SETS: &[&str] = &["root", "login"];
+
 /// Changes when what is kept of a root does.
-const LAYOUT: &str = "root 1";
+const LAYOUT: &str = "root 2";
+/// The manifest of what does not depend on the lab.
+const MANIFEST: &str = "manifest";
+/// The bill of materials.
+const BILL: &str = "bill.cdx.json";
 /// How many roots of earlier builds are kept.
 const KEPT: usize = 3;
 /// Where the boot ROM's files lie in the firmware package.
 const FIRMWARE: &str = "usr/lib/raspi-firmware";
 /// Where the Pi keeps what it hands to other machines.
-const PAYLOAD: [&str; 2] = [pilotlight_lab::paths::TFTP_ROOT, pilotlight_lab::paths::HTTP_ROOT];
+pub(crate) const PAYLOAD: [&str; 2] = [pilotlight_lab::paths::TFTP_ROOT, pilotlight_lab::paths::HTTP_ROOT];
 
 /// A finished root on the desk's disk, and the files of the boot partition that come with it.
 #[derive(Debug)]
@@ -52,7 +60,7 @@ pub(crate) struct Facts {
     pub(crate) squashfs_bytes: u64,
     /// Bytes of the boot partition's files.
     pub(crate) boot_bytes: u64,
-    /// Bytes of the files for other machines, before compression.
+    /// Bytes of the files for other machines, as stored in the squashfs.
     pub(crate) payload_bytes: u64,
     /// `uname -r`.
     pub(crate) kernel_release: String,
@@ -70,6 +78,16 @@ impl Finished {
     /// The numbers by which a card with this root is known.
     pub(crate) fn identity(&self) -> anyhow::Result<Identity> {
         Ok(Identity::of(&[digest(&self.facts.squashfs_sha256)?, digest(&self.facts.boot_sha256)?]))
+    }
+
+    /// The manifest of the root and of the boot partition, without the command line and the lab.
+    pub(crate) fn manifest(&self) -> PathBuf {
+        self.folder.join(MANIFEST)
+    }
+
+    /// The bill of materials.
+    pub(crate) fn bill(&self) -> PathBuf {
+        self.folder.join(BILL)
     }
 
     /// Names and contents of the boot partition's files, sorted; without the command line and the lab.
@@ -97,24 +115,17 @@ pub(crate) fn finish(
     board: &Board,
     steps: &mut Steps,
 ) -> anyhow::Result<Finished> {
-    let services = steps.run("services", || services::build(workshop))?;
-    let base = workshop.workspace.join("bases").join(&board.base);
-    let spec_path = base.join("root.toml");
-    let spec_text =
-        fs::read_to_string(&spec_path).with_context(|| format!("cannot read {}", spec_path.display()))?;
-    let epoch = epoch(workshop)?;
-    let overlay = overlay::read(&workshop.workspace.join("image-overlay"), epoch)?;
-
+    let recipe = Recipe::read(workshop, board, steps)?;
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
-    for text in [LAYOUT, &board.name, board_text, &spec_text, &workshop.lock_text] {
+    for text in [LAYOUT, &board.name, board_text, &recipe.spec_text, &workshop.lock_text] {
         add(text.as_bytes());
     }
     add(&builder_identity()?);
-    for (path, node) in overlay.nodes() {
+    for (path, node) in recipe.overlay.nodes() {
         add(path.as_bytes());
         add(format!("{:?}", node.meta).as_bytes());
         match &node.kind {
@@ -122,8 +133,8 @@ pub(crate) fn finish(
             other => add(format!("{other:?}").as_bytes()),
         }
     }
-    add(&services.init);
-    for (path, content) in &services.programs {
+    add(&recipe.services.init);
+    for (path, content) in &recipe.services.programs {
         add(path.as_bytes());
         add(content);
     }
@@ -136,32 +147,57 @@ pub(crate) fn finish(
         steps.note("root", Duration::ZERO, "unchanged");
         return Ok(Finished { folder, facts });
     }
-    let parts =
-        Parts { workshop, board, spec_text: &spec_text, overlay: &overlay, services: &services, epoch };
-    let facts = parts.make(&parent, &folder, steps)?;
+    let facts = recipe.make(&parent, &folder, steps)?;
     prune(&parent, &folder);
     Ok(Finished { folder, facts })
 }
 
-struct Parts<'a> {
+/// Everything that a root is made from.
+pub(crate) struct Recipe<'a> {
     workshop: &'a Workshop,
     board: &'a Board,
-    spec_text: &'a str,
-    overlay: &'a overlay::Overlay,
-    services: &'a services::Services,
+    spec_text: String,
+    overlay: overlay::Overlay,
+    services: services::Services,
     epoch: u32,
 }
 
-impl Parts<'_> {
-    fn make(&self, parent: &Path, folder: &Path, steps: &mut Steps) -> anyhow::Result<Facts> {
+/// What was unpacked for a root.
+pub(crate) struct Unpacked {
+    pub(crate) packages: Vec<Package>,
+    pub(crate) payload: Vec<Package>,
+    pub(crate) firmware: Vec<Package>,
+}
+
+impl<'a> Recipe<'a> {
+    /// Reads what lies in the workspace, and builds our programs.
+    pub(crate) fn read(workshop: &'a Workshop, board: &'a Board, steps: &mut Steps) -> anyhow::Result<Self> {
+        let services = steps.run("services", || services::build(workshop))?;
+        let path = workshop.base(board).join("root.toml");
+        let spec_text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let epoch = epoch(workshop)?;
+        let overlay = overlay::read(&workshop.workspace.join("image-overlay"), epoch)?;
+        Ok(Self { workshop, board, spec_text, overlay, services, epoch })
+    }
+
+    /// Fetches and unpacks the packages.
+    pub(crate) fn unpack(&self, steps: &mut Steps) -> anyhow::Result<Unpacked> {
         let Workshop { archives, lock, .. } = self.workshop;
         steps.run("fetch", || self.workshop.fetch(SETS))?;
-        let (packages, payload, firmware) = steps.run("unpack", || {
-            let mut packages = archives.packages(lock, "root")?;
-            packages.extend(archives.packages(lock, "login")?);
-            anyhow::Ok((packages, archives.packages(lock, "payload")?, archives.packages(lock, "firmware")?))
-        })?;
-        let root = steps.run("root", || self.assemble(&packages, &payload))?;
+        steps.run("unpack", || {
+            let mut packages = Vec::new();
+            for set in ROOT_SETS {
+                packages.extend(archives.packages(lock, set)?);
+            }
+            let payload = archives.packages(lock, "payload")?;
+            Ok(Unpacked { packages, payload, firmware: archives.packages(lock, "firmware")? })
+        })
+    }
+
+    fn make(&self, parent: &Path, folder: &Path, steps: &mut Steps) -> anyhow::Result<Facts> {
+        let unpacked = self.unpack(steps)?;
+        let root = steps.run("root", || self.assemble(&unpacked))?;
 
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
         let work =
@@ -170,13 +206,23 @@ impl Parts<'_> {
         // gzip packs the kernel on one processor alone; the others have the squashfs.
         let (boot, written) = steps.run("kernel, initrd and squashfs", || {
             Ok::<_, Infallible>(rayon::join(
-                || self.boot_files(&root, &firmware),
+                || self.boot_files(&root, &unpacked.firmware),
                 || write_squashfs(&root, &squashfs, self.epoch),
             ))
         })?;
         let boot = boot?;
         written?;
 
+        steps.run("inventory", || {
+            let mut manifest = manifest::HEADER.to_owned();
+            manifest.push_str(&bill::boot_manifest(&boot, self.board, &unpacked.packages));
+            manifest.push_str(&manifest::tree("root", &root.tree, &root.owners));
+            let write = |name: &str, text: String| {
+                fs::write(work.path().join(name), text).with_context(|| format!("cannot write the {name}"))
+            };
+            write(MANIFEST, manifest)?;
+            write(BILL, bill::of(self.workshop, self.board, &unpacked, &self.services.crates, self.epoch)?)
+        })?;
         let facts = steps.run("digests", || {
             let mut boot_hash = Sha256::new();
             fs::create_dir(work.path().join("boot")).context("cannot make the folder of the boot files")?;
@@ -194,7 +240,7 @@ impl Parts<'_> {
                 boot_sha256: hex(&boot_hash.finalize()),
                 squashfs_bytes,
                 boot_bytes: boot.iter().map(|(_, content)| content.len() as u64).sum(),
-                payload_bytes: payload_bytes(&root),
+                payload_bytes: payload_bytes(&squashfs)?,
                 kernel_release: root.kernel_release.clone(),
                 epoch: self.epoch,
             })
@@ -210,20 +256,21 @@ impl Parts<'_> {
         Ok(facts)
     }
 
-    fn assemble(&self, packages: &[Package], payload: &[Package]) -> anyhow::Result<Root> {
-        let spec = Spec::parse(self.spec_text)?;
+    /// The finished root as a value.
+    pub(crate) fn assemble(&self, unpacked: &Unpacked) -> anyhow::Result<Root> {
+        let spec = Spec::parse(&self.spec_text)?;
         let mut services = Vec::new();
         for (path, content) in &self.services.programs {
             services.push((TreePath::parse(path)?, content.clone(), 0o755));
         }
         services.push((TreePath::parse(BOARD)?, format!("{}\n", self.board.name).into(), 0o644));
         Ok(pilotlight_rootfs::build(&Inputs {
-            packages,
-            payload,
+            packages: &unpacked.packages,
+            payload: &unpacked.payload,
             spec: &spec,
             keep_modules: &self.board.modules.keep,
             initrd_modules: &self.board.modules.initrd,
-            overlay: self.overlay,
+            overlay: &self.overlay,
             services: &services,
             version: env!("CARGO_PKG_VERSION"),
             epoch: self.epoch,
@@ -300,17 +347,19 @@ fn write_squashfs(root: &Root, path: &Path, epoch: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes of the files for other machines.
-fn payload_bytes(root: &Root) -> u64 {
-    let folders: Vec<TreePath> = PAYLOAD.iter().filter_map(|path| TreePath::parse(path).ok()).collect();
-    let inside = |path: &TreePath| folders.iter().any(|folder| path.is_at_or_beneath(folder));
-    let files = root.tree.iter().filter(|(path, _)| inside(path));
-    files
-        .map(|(_, node)| match &node.kind {
-            pilotlight_tree::Kind::File(content) => content.len() as u64,
-            _ => 0,
-        })
-        .sum()
+/// Bytes of the files for other machines, as stored in the squashfs at `path`.
+fn payload_bytes(path: &Path) -> anyhow::Result<u64> {
+    let image = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let usage = squashfs::usage(&image).with_context(|| format!("cannot use {}", path.display()))?;
+    let folders = PAYLOAD.iter().map(TreePath::parse).collect::<Result<Vec<_>, _>>()?;
+    let mut bytes = 0;
+    for (path, file) in &usage.files {
+        let path = TreePath::parse(path)?;
+        if folders.iter().any(|folder| path.is_at_or_beneath(folder)) {
+            bytes += file.stored;
+        }
+    }
+    Ok(bytes)
 }
 
 /// The time that everything made here carries: when the newest was published of the releases that it is made of.

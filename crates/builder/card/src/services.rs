@@ -1,7 +1,7 @@
 //! The Pi's own programs: built with the locked toolchain, and built again only when their sources changed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     path::{Path, PathBuf},
 };
@@ -40,12 +40,19 @@ const PROGRAMS: &[Program] = &[
 /// What a program is made of, relative to the workspace.
 const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "crates/lab", "crates/disk", "crates/services"];
 
+/// Changes when what is kept of the programs does.
+const LAYOUT: &str = "services 2";
+/// The list of linked crates beside the programs: a line each, name and version.
+const CRATES: &str = "crates";
+
 /// The finished programs.
 pub(crate) struct Services {
     /// Path in the root and content.
     pub(crate) programs: Vec<(String, Bytes)>,
     /// The initrd's `/init`.
     pub(crate) init: Bytes,
+    /// Name and version of every crate that is linked into them, sorted.
+    pub(crate) crates: Vec<(String, String)>,
 }
 
 /// Builds what is not built yet.
@@ -71,7 +78,11 @@ pub(crate) fn build(workshop: &Workshop) -> anyhow::Result<Services> {
     let installed = PROGRAMS.iter().filter_map(|program| {
         Some((format!("{}/{}", program.folder?, program.name), files.get(program.name)?.clone()))
     });
-    Ok(Services { programs: installed.collect(), init })
+    let path = folder.join(CRATES);
+    let crates = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let crates = crates.lines().filter_map(|line| line.split_once(' '));
+    let crates = crates.map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
+    Ok(Services { programs: installed.collect(), init, crates })
 }
 
 /// Waits until no other builder compiles in `folder`; none begins before the result is dropped.
@@ -92,6 +103,7 @@ fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path) -> anyhow::Res
     // Only the newest is kept: an older one is built again in seconds.
     let work =
         tempfile::tempdir_in(parent).with_context(|| format!("cannot write in {}", parent.display()))?;
+    let mut crates = BTreeSet::new();
     for in_initrd in [false, true] {
         let programs: Vec<&Program> =
             PROGRAMS.iter().filter(|program| program.folder.is_none() == in_initrd).collect();
@@ -109,18 +121,40 @@ fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path) -> anyhow::Res
         if !status.success() {
             bail!("the services do not compile: {status}\nthe command was {command:?}");
         }
+        crates.extend(linked(&cross)?);
         for program in programs {
             let from = cross.programs().join(program.name);
             fs::copy(&from, work.path().join(program.name))
                 .with_context(|| format!("cargo made no {}", from.display()))?;
         }
     }
+    let crates: Vec<String> = crates.into_iter().collect();
+    fs::write(work.path().join(CRATES), crates.join("\n")).context("cannot write the list of crates")?;
     for old in fs::read_dir(parent).into_iter().flatten().flatten() {
         if old.path() != work.path() {
             let _ = fs::remove_dir_all(old.path());
         }
     }
     fs::rename(work.path(), folder).with_context(|| format!("cannot name {}", folder.display()))
+}
+
+/// The crates that are linked into the programs, as `name version`.
+fn linked(cross: &Cross<'_>) -> anyhow::Result<BTreeSet<String>> {
+    let mut command = cross.linked();
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "the crates of the services cannot be listed: {}\nthe command was {command:?}\n{said}",
+            output.status
+        );
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        Some(format!("{} {}", words.next()?, words.next()?.strip_prefix('v')?))
+    };
+    Ok(text.lines().filter_map(line).collect())
 }
 
 /// What the programs depend on, as one digest: every source file's path and content, and the toolchain.
@@ -131,6 +165,7 @@ fn key(workshop: &Workshop, toolbox: &Toolbox) -> anyhow::Result<String> {
     }
     files.sort();
     let mut hash = Sha256::new();
+    hash.update(LAYOUT);
     hash.update(toolbox.folder().file_name().unwrap_or_default().as_encoded_bytes());
     for path in files {
         let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -11,6 +11,7 @@ use pilotlight_archive::{
     Archives, Cache, FetchError, GoneFile, Lock, Mirrors, Review, Update, read_apt, resolve_mirrors,
     resolve_snapshots,
 };
+use pilotlight_board::Board;
 use pilotlight_tools::{BoxError, Toolbox};
 
 /// The base whose archives give the tools, whatever base a board has.
@@ -94,6 +95,11 @@ impl Workshop {
     /// The folder of everything that is made in the workspace and can be made again.
     pub fn target(&self) -> PathBuf {
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.workspace.join("target"), PathBuf::from)
+    }
+
+    /// The folder of a board's base.
+    pub(crate) fn base(&self, board: &Board) -> PathBuf {
+        self.workspace.join("bases").join(&board.base)
     }
 
     /// The mirrors of each archive, in the order in which they are tried.

@@ -11,6 +11,26 @@ pub enum Error {
     /// root.toml cannot be read.
     #[error("root.toml of the base is not well formed")]
     Spec(#[source] Box<toml::de::Error>),
+    /// differences.toml cannot be read.
+    #[error("differences.toml of the base is not well formed")]
+    Differences(#[source] Box<toml::de::Error>),
+    /// A line of differences.toml that could never explain anything.
+    #[error("a line of differences.toml names no path, or nothing that may differ: \"{reason}\"")]
+    IdleDifference {
+        /// Which: its reason.
+        reason: String,
+    },
+    /// The archive of the usual root cannot be read.
+    #[error("the archive of the usual root cannot be read")]
+    UsualArchive(#[source] std::io::Error),
+    /// Something in the archive of the usual root has no place in a root.
+    #[error("{path} in the archive of the usual root is {what}")]
+    UsualEntry {
+        /// Which.
+        path: TreePath,
+        /// What is the matter.
+        what: &'static str,
+    },
     /// A path in a package, in the overlay or in root.toml leaves the tree.
     #[error(transparent)]
     Path(#[from] PathError),

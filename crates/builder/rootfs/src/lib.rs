@@ -10,6 +10,7 @@
 mod alternatives;
 mod assemble;
 mod certificates;
+pub mod compare;
 mod control;
 mod dpkg;
 mod error;
@@ -80,6 +81,9 @@ pub struct Root {
     pub modules: Modules,
     /// The users and groups of the root.
     pub users: Users,
+    /// Whose each file and link is: of the package that it comes from (payload too), or of the builder's own part
+    /// for overlay and services. Folders are everyone's; what stands in for maintainer scripts is nobody's.
+    pub owners: BTreeMap<TreePath, String>,
     /// Every file that a package ships and the root does not have.
     pub left_out: Vec<LeftOut>,
     /// Every file that a package ships and the root has otherwise.
@@ -112,13 +116,17 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Root, Error> {
     left_out.extend(unwanted);
     modules.write_tables(&mut tree, epoch)?;
 
-    let mut own = payload::copy(&mut tree, inputs.payload, spec, epoch)?;
-    own.extend(put_services(&mut tree, inputs.services, epoch)?);
+    let payload = payload::copy(&mut tree, inputs.payload, spec, epoch)?;
+    let mut own = put_services(&mut tree, inputs.services, epoch)?;
     let (laid, replaced) = overlay::merge(&mut tree, &mut owners, &merge, inputs.overlay, spec)?;
     own.extend(laid);
     let manifest = manifest(&packages, inputs.payload);
     files::put_file(&mut tree, files::path(MANIFEST)?, manifest.clone(), 0o644, epoch);
     own.push(files::path(MANIFEST)?);
+    owners.extend(own.iter().map(|path| (path.clone(), spec.raw.own.package.clone())));
+    own.extend(payload.iter().map(|(path, _)| path.clone()));
+    owners.extend(payload);
+    owners.retain(|path, _| tree.get(path).is_some());
 
     let installed: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let extra = spec.raw.sysusers.iter().filter(|line| installed.contains(line.package.as_str()));
@@ -144,6 +152,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Root, Error> {
         device_trees: kernel.device_trees,
         modules,
         users,
+        owners,
         left_out,
         replaced,
         manifest,

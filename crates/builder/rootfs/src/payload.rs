@@ -4,19 +4,19 @@ use pilotlight_tree::{Bytes, Kind, Package, Tree, TreePath};
 
 use crate::{Error, Spec, files};
 
-/// Copies what root.toml names, and the copyright file of every payload package.
+/// Copies what root.toml names, and the copyright file of every payload package. What was copied, and whose it is.
 pub(crate) fn copy(
     tree: &mut Tree,
     packages: &[Package],
     spec: &Spec,
     mtime: u32,
-) -> Result<Vec<TreePath>, Error> {
+) -> Result<Vec<(TreePath, String)>, Error> {
     let mut own = Vec::new();
     for rule in &spec.raw.payload {
         let missing = || Error::Payload { package: rule.package.clone(), path: rule.from.clone() };
         let package = packages.iter().find(|package| package.name == rule.package).ok_or_else(missing)?;
         let content = find(package, &files::path(&rule.from)?, 0).ok_or_else(missing)?;
-        own.push(put(tree, files::path(&rule.to)?, content, mtime)?);
+        own.push((put(tree, files::path(&rule.to)?, content, mtime)?, rule.package.clone()));
     }
     for package in packages {
         let path = files::path(&format!("usr/share/doc/{}/copyright", package.name))?;
@@ -24,7 +24,7 @@ pub(crate) fn copy(
             continue;
         }
         if let Some(content) = find(package, &path, 0) {
-            own.push(put(tree, path, content, mtime)?);
+            own.push((put(tree, path, content, mtime)?, package.name.clone()));
         }
     }
     Ok(own)

@@ -79,6 +79,30 @@ impl<'a> Cross<'a> {
 
     /// The command that builds, its output not yet redirected. Programs appear in [`Cross::programs`].
     pub fn command(&self) -> Command {
+        let mut command = self.cargo();
+        command.args(["build", "--locked", "--release", "--target", TARGET]).arg("--target-dir");
+        command.arg(self.target());
+        self.packages(command)
+    }
+
+    /// The command that lists the crates that are linked into the programs, a line each: name, `v` and version, and
+    /// more words. What only runs while compiling is not among them.
+    pub fn linked(&self) -> Command {
+        let mut command = self.cargo();
+        command.args(["tree", "--locked", "--quiet", "--target", TARGET, "--edges", "normal,no-proc-macro"]);
+        command.args(["--prefix", "none", "--format", "{p}"]);
+        self.packages(command)
+    }
+
+    fn packages(&self, mut command: Command) -> Command {
+        for package in self.request.packages {
+            command.args(["--package", package]);
+        }
+        command
+    }
+
+    /// The toolbox's cargo with nothing of the caller's around it.
+    fn cargo(&self) -> Command {
         let request = &self.request;
         let mut command = Command::new(self.toolbox.folder().join("bin/cargo"));
         command.current_dir(request.workspace).stdin(Stdio::null()).env_clear();
@@ -108,11 +132,6 @@ impl<'a> Cross<'a> {
         if request.static_libc {
             command
                 .env("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-        }
-        command.args(["build", "--locked", "--release", "--target", TARGET]).arg("--target-dir");
-        command.arg(self.target());
-        for package in request.packages {
-            command.args(["--package", package]);
         }
         command
     }

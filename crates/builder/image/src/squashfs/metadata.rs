@@ -5,7 +5,7 @@ use zstd::bulk::Compressor;
 use super::SquashfsError;
 
 /// The length of a block before compression.
-const BLOCK: usize = 8192;
+pub(super) const BLOCK: usize = 8192;
 /// The bit of a block's length that says that it is not compressed.
 pub(super) const STORED: u16 = 0x8000;
 

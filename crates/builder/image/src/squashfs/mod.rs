@@ -12,6 +12,7 @@ mod metadata;
 mod namespace;
 #[cfg(test)]
 mod tests;
+mod usage;
 #[cfg(test)]
 mod walk;
 
@@ -20,6 +21,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use pilotlight_tree::{Tree, TreePath};
 
 use metadata::Metadata;
+pub use usage::{Damaged, FileUsage, Usage, usage};
 
 const MAGIC: u32 = 0x7371_7368;
 const SUPERBLOCK_LEN: u64 = 96;

@@ -128,6 +128,42 @@ fn what_stands_twice_is_stored_once() {
 }
 
 #[test]
+fn what_everything_takes_adds_up() {
+    let mut tree = tree();
+    add_file(&mut tree, "big", noise(3 * BLOCK + 100));
+    add_file(&mut tree, "folder/big-again", noise(3 * BLOCK + 100));
+    add_file(&mut tree, "folder/end", noise(300));
+    add_file(&mut tree, "folder/text", vec![b'x'; 2 * BLOCK]);
+    add_file(&mut tree, "folder/zeros", vec![0; 2 * BLOCK]);
+    add_file(&mut tree, "folder/empty", "");
+    add(&mut tree, "folder", meta(0o755, 0), Kind::Directory);
+    add(&mut tree, "second-name", meta(0o644, 0), Kind::HardLink(TreePath::literal("folder/end")));
+    let (image, stats) = written(&tree, &options());
+    let usage = usage(&image).unwrap();
+    let stored: u64 = usage.files.values().map(|file| file.stored).sum();
+    assert_eq!(stored + usage.tables, stats.bytes);
+    let check = |path: &str, content: usize, stored: std::ops::RangeInclusive<usize>| {
+        let found = usage.files[path.as_bytes()];
+        assert_eq!(found.content, content as u64, "{path}");
+        assert!(stored.contains(&(found.stored as usize)), "{path}: {found:?}, not {stored:?}");
+    };
+    // Half of what is there once, a fragment's share included.
+    let half = (3 * BLOCK + 100) / 2;
+    check("big", 3 * BLOCK + 100, half - 60..=half + 60);
+    check("folder/big-again", 3 * BLOCK + 100, half - 60..=half + 60);
+    check("folder/end", 300, 120..=180);
+    check("second-name", 300, 120..=180);
+    check("folder/text", 2 * BLOCK, 1..=200);
+    check("folder/zeros", 2 * BLOCK, 0..=0);
+    check("folder/empty", 0, 0..=0);
+    assert_eq!(usage.files.len(), 7);
+    for end in (0..image.len()).step_by(97) {
+        // Whatever is cut off: an answer or an error, never a panic.
+        let _ = super::usage(&image[..end]);
+    }
+}
+
+#[test]
 fn what_does_not_shrink_is_stored_as_it_is() {
     let mut tree = tree();
     let content = noise(1 << 20);

@@ -1,0 +1,142 @@
+//! What is told about a card beside it: who made what of its files, and its bill of materials.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use pilotlight_board::Board;
+use pilotlight_inventory::{
+    bom::{self, Crate, Deb, Part},
+    manifest,
+};
+use pilotlight_tree::{Bytes, Package};
+use serde::Deserialize;
+
+use crate::{
+    Toolset, Workshop,
+    root::{Finished, ROOT_SETS, Unpacked},
+};
+
+/// The standard library, which is linked into every program of ours.
+const STANDARD_LIBRARY: (&str, &str) = ("libstd-rust-web-dev", "armhf");
+
+/// The part of Cargo.lock that says where crates come from.
+#[derive(Deserialize)]
+struct CargoLock {
+    package: Vec<CargoPackage>,
+}
+
+#[derive(Deserialize)]
+struct CargoPackage {
+    name: String,
+    version: String,
+    checksum: Option<String>,
+}
+
+/// The bill of materials of a board's image.
+pub(crate) fn of(
+    workshop: &Workshop,
+    board: &Board,
+    unpacked: &Unpacked,
+    crates: &[(String, String)],
+    time: u32,
+) -> anyhow::Result<String> {
+    let standard_library = standard_library(workshop)?;
+    let parts: [(&[&str], Part, &[Package]); 4] = [
+        (ROOT_SETS, Part::Root, &unpacked.packages),
+        (&["payload"], Part::Payload, &unpacked.payload),
+        (&["firmware"], Part::Firmware, &unpacked.firmware),
+        (&[Toolset::Toolchain.set()], Part::Linked, &standard_library),
+    ];
+    let mut debs = Vec::new();
+    for (sets, part, packages) in parts {
+        let mut locked = Vec::new();
+        for set in sets {
+            locked.extend(workshop.archives.locked(&workshop.lock, set)?);
+        }
+        for package in packages {
+            let same = locked.iter().find(|locked| {
+                (&locked.name, &locked.architecture) == (&package.name, &package.architecture)
+            });
+            let locked = same.with_context(|| format!("the lock has no {}", package.name))?;
+            // `debian-security` is Debian's, too.
+            let vendor = locked.origin.archive.split('-').next().unwrap_or_default().to_owned();
+            debs.push(Deb { package, part, vendor, sha256: locked.sha256.to_string() });
+        }
+    }
+    let name = format!("Pilotlight for {}", board.title);
+    let crates = checked(workshop, crates)?;
+    Ok(bom::cyclonedx(&bom::Image { name: &name, version: env!("CARGO_PKG_VERSION"), time, debs, crates }))
+}
+
+fn standard_library(workshop: &Workshop) -> anyhow::Result<Vec<Package>> {
+    let locked = workshop.archives.locked(&workshop.lock, Toolset::Toolchain.set())?;
+    let wanted = |name: &str, architecture: &str| (name, architecture) == STANDARD_LIBRARY;
+    let found: Vec<_> =
+        locked.iter().filter(|locked| wanted(&locked.name, &locked.architecture)).cloned().collect();
+    Ok(workshop.archives.unpack(&found, pilotlight_archive::Keep::Yes)?)
+}
+
+/// The crates with their digests from Cargo.lock.
+fn checked(workshop: &Workshop, crates: &[(String, String)]) -> anyhow::Result<Vec<Crate>> {
+    let path = workshop.workspace.join("Cargo.lock");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lock: CargoLock =
+        toml::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))?;
+    let digests: BTreeMap<(&str, &str), &Option<String>> =
+        lock.package.iter().map(|one| ((one.name.as_str(), one.version.as_str()), &one.checksum)).collect();
+    let known = |(name, version): &(String, String)| {
+        let sha256 = digests.get(&(name.as_str(), version.as_str()));
+        let sha256 = (*sha256.with_context(|| format!("Cargo.lock has no {name} {version}"))?).clone();
+        Ok(Crate { name: name.clone(), version: version.clone(), sha256 })
+    };
+    crates.iter().map(known).collect()
+}
+
+/// The boot partition's lines of the manifest.
+pub(crate) fn boot_manifest(boot: &[(String, Bytes)], board: &Board, packages: &[Package]) -> String {
+    let brings_kernel = |package: &&Package| {
+        package.data.iter().any(|(path, _)| path.as_bytes().starts_with(b"boot/vmlinuz-"))
+    };
+    let kernel = packages.iter().find(brings_kernel).map_or(manifest::MADE, |package| package.name.as_str());
+    let line = |(name, content): &(String, Bytes)| {
+        let owner = match name.as_str() {
+            name if board.firmware.files.iter().any(|file| file == name) => board.firmware.package.as_str(),
+            name if name == "vmlinuz" || name.ends_with(".dtb") => kernel,
+            _ => manifest::MADE,
+        };
+        manifest::file(&format!("boot/{name}"), content, 0o644, owner)
+    };
+    boot.iter().map(line).collect()
+}
+
+/// Writes the manifest and the bill of materials beside the image. `own` are the files that depend on the lab.
+pub(crate) fn beside(
+    image: &Path,
+    finished: &Finished,
+    own: &[(String, Bytes)],
+) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let read = |path: PathBuf| fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
+    let mut manifest = read(finished.manifest())?;
+    for (name, content) in own {
+        let line = manifest::file(&format!("boot/{name}"), content, 0o644, manifest::MADE);
+        manifest.extend_from_slice(line.as_bytes());
+    }
+    let bill = read(finished.bill())?;
+    let put = |ending: &str, content: Vec<u8>| {
+        let path = image.with_extension(ending);
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let fault = || format!("cannot write {}", path.display());
+        let mut file = tempfile::NamedTempFile::new_in(folder).with_context(fault)?;
+        std::io::Write::write_all(&mut file, &content).with_context(fault)?;
+        // As any file that a person makes; a temporary one is its owner's alone.
+        let anyone = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
+        file.as_file().set_permissions(anyone).with_context(fault)?;
+        file.persist(&path).with_context(fault)?;
+        anyhow::Ok(path)
+    };
+    Ok((put("manifest", manifest)?, put("cdx.json", bill)?))
+}

@@ -1,0 +1,152 @@
+//! `cargo xtask compare`: our root against one that `mmdebstrap` makes of the very same packages. A developer's verb:
+//! nothing else needs `mmdebstrap`, and a build never does.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use pilotlight_card::{DIFFERENCES, RootPackage, Verdict, Workshop};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    Source,
+    bench::peer::{Architecture, in_own_namespace, on_path},
+    ui,
+};
+
+const SCRIPT: &str = include_str!("compare.sh");
+/// How many differences are shown.
+const SHOWN: usize = 60;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The board: a file of boards/ without its ending
+    #[arg(long, default_value = "rpi3")]
+    board: String,
+    /// A tar archive of a root that was made the usual way [default: one made now with mmdebstrap, kept in target/usual]
+    #[arg(long, value_name = "ROOT.TAR")]
+    usual: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: Source,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
+    let usual = match &arguments.usual {
+        Some(usual) => usual.clone(),
+        None => usual_root(&workshop)?,
+    };
+    let verdict = workshop.compare(&arguments.board, &usual)?;
+    print!("{}", told(&verdict));
+    Ok(ExitCode::from(u8::from(!verdict.is_clean())))
+}
+
+fn told(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    for (reason, count) in &verdict.explained {
+        _ = writeln!(text, "{count:>6}  {reason}");
+    }
+    let explained: usize = verdict.explained.values().sum();
+    _ = writeln!(text, "{} paths, {explained} differences with a reason", verdict.paths);
+    for difference in verdict.unexplained.iter().take(SHOWN) {
+        _ = writeln!(text, "{difference}");
+    }
+    if verdict.unexplained.len() > SHOWN {
+        _ = writeln!(text, "and {} more", verdict.unexplained.len() - SHOWN);
+    }
+    for unused in &verdict.unused {
+        _ = writeln!(text, "{DIFFERENCES} explains what is not there: {unused}");
+    }
+    if !verdict.is_clean() {
+        _ = writeln!(
+            text,
+            "{} differences without a reason, {} lines too many in {DIFFERENCES}",
+            verdict.unexplained.len(),
+            verdict.unused.len()
+        );
+    }
+    text
+}
+
+/// The usual root of the packages in the lock, made unless it is there.
+fn usual_root(workshop: &Workshop) -> anyhow::Result<PathBuf> {
+    let packages = workshop.root_packages()?;
+    let provided = workshop.root_provided().join(", ");
+    let digests = packages.iter().map(|package| package.sha256.as_str());
+    let key = digest(digests.chain([SCRIPT, &provided]));
+    let parent = workshop.target().join("usual");
+    let done = parent.join(format!("{key}.tar"));
+    if done.is_file() {
+        return Ok(done);
+    }
+    let architecture = Architecture::Armhf;
+    let (emulator, magic, mask) = architecture.emulation();
+    let emulator = on_path(emulator)?;
+    on_path("mmdebstrap")?;
+    fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+    let work =
+        tempfile::tempdir_in(&parent).with_context(|| format!("cannot write in {}", parent.display()))?;
+    // Another user reads in it: the root of the namespace.
+    fs::set_permissions(work.path(), fs::Permissions::from_mode(0o755))?;
+    repository(&packages, &work.path().join("repository"))?;
+    let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let mut architectures = vec![architecture.name()];
+    for package in packages.iter().filter(|package| package.architecture != "all") {
+        if !architectures.contains(&package.architecture.as_str()) {
+            architectures.push(&package.architecture);
+        }
+    }
+    eprintln!("{:>12} a root with mmdebstrap, which takes minutes", "Making");
+    let log = parent.join("make.log");
+    let output = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--mount", "sh", "-c", SCRIPT])
+        .env("FOLDER", work.path())
+        .env("ARCHITECTURE", architecture.name())
+        .env("ARCHITECTURES", architectures.join(","))
+        .env("EMULATOR", emulator)
+        .env("MAGIC", magic)
+        .env("MASK", mask)
+        .env("PACKAGES", names.join(","))
+        .env("PROVIDED", provided)
+        .stdin(Stdio::piped())
+        .stdout(output.try_clone()?)
+        .stderr(output);
+    in_own_namespace(&mut command)
+        .with_context(|| format!("mmdebstrap made no root; {} says why", log.display()))?;
+    fs::rename(work.path().join("root.tar"), &done)
+        .with_context(|| format!("cannot name {}", done.display()))?;
+    Ok(done)
+}
+
+/// A folder of packages with an index, as apt reads it.
+fn repository(packages: &[RootPackage], folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let mut index = String::new();
+    for package in packages {
+        let name = format!("{}.deb", package.sha256);
+        fs::copy(&package.path, folder.join(&name))
+            .with_context(|| format!("cannot copy {} to {}", package.path.display(), folder.display()))?;
+        let (control, size, sha256) = (package.control.trim_end(), package.size, &package.sha256);
+        _ = writeln!(index, "{control}\nFilename: ./{name}\nSize: {size}\nSHA256: {sha256}\n");
+    }
+    let path = folder.join("Packages");
+    fs::write(&path, index).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A short name for what is made from all `parts`.
+fn digest<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize()[..8].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}

@@ -1,0 +1,34 @@
+# A root of the very packages that the card's root is made of, made the usual way. Runs as root of a user namespace of
+# its own, where binfmt_misc can be mounted without touching the machine's (Linux 6.7).
+#
+#   FOLDER       takes root.tar; holds repository/ with the packages
+#   ARCHITECTURE of the user land, and ARCHITECTURES with the kernel's
+#   EMULATOR     what runs programs of that architecture, and MAGIC and MASK to know them by
+#   PACKAGES     all of them
+#   PROVIDED     what stands in for the packages that the builder takes the place of
+set -eu
+read -r go
+mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+printf '%s' ":pilotlight-peer:M::$MAGIC:$MASK:$EMULATOR:F" >/proc/sys/fs/binfmt_misc/register
+cd "$FOLDER"
+mkdir -p stand-in/DEBIAN
+cat >stand-in/DEBIAN/control <<END
+Package: pilotlight-stand-in
+Version: 1
+Architecture: all
+Multi-Arch: foreign
+Provides: $PROVIDED
+Maintainer: Pilotlight <root@localhost>
+Description: stands in for what the image builder does itself
+END
+dpkg-deb --root-owner-group --build stand-in repository/stand-in.deb >/dev/null
+{
+    cat stand-in/DEBIAN/control
+    echo "Filename: ./stand-in.deb"
+    echo "Size: $(stat -c %s repository/stand-in.deb)"
+    echo "SHA256: $(sha256sum repository/stand-in.deb | cut -d ' ' -f 1)"
+    echo
+} >>repository/Packages
+# The packages are those of the lock, whose digests are checked: there is no signature to check here.
+mmdebstrap --quiet --mode=root --variant=essential --architectures="$ARCHITECTURES" \
+    --include="$PACKAGES,pilotlight-stand-in" '' root.tar "deb [trusted=yes] copy://$FOLDER/repository ./"
