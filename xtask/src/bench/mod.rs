@@ -3,6 +3,7 @@
 mod boot;
 mod image;
 pub(crate) mod peer;
+mod usual;
 
 use std::process::ExitCode;
 
@@ -23,15 +24,15 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Making the image: cold without download, warm, and after a change of the lab alone
-    Image,
+    /// Making the image: cold without download, warm, with one package or the lab changed; and the usual way
+    Image(image::Image),
     /// Booting it: instructions from /init to the first OFFER, beside a stock Debian root with dnsmasq and nginx
     Boot(boot::Boot),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.what {
-        What::Image => image::run(arguments)?,
+        What::Image(image) => image::run(arguments, image)?,
         What::Boot(boot) => boot::run(arguments, boot)?,
     }
     Ok(ExitCode::SUCCESS)

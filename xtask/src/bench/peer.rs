@@ -94,8 +94,7 @@ impl Peer {
         if peer.disk().is_file() {
             return Ok(peer);
         }
-        let release = lock.releases.iter().find(|release| release.origin.archive == ARCHIVE);
-        let suite = &release.with_context(|| format!("the lock has no release of {ARCHIVE}"))?.origin.suite;
+        let suite = &kernel.origin.suite;
         let (emulator, magic, mask) = architecture.emulation();
         let emulator = on_path(emulator)?;
         on_path("mmdebstrap")?;

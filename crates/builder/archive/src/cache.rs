@@ -11,10 +11,14 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use crate::digest::Digest;
+
+/// How the names of half-made files begin and end.
+const HALF_MADE: (&str, &str) = (".new-", "");
 
 /// A cache folder.
 #[derive(Debug, Clone)]
@@ -99,6 +103,20 @@ impl Cache {
             .map_err(CacheError::io("empty the folder", &path))
     }
 
+    /// Removes what was unpacked from the .deb with this digest, if it is there.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn forget_package(&self, sha256: &Digest) -> Result<(), CacheError> {
+        let path = self.unpacked(sha256);
+        match fs::remove_file(&path) {
+            Err(fault) if fault.kind() != io::ErrorKind::NotFound => {
+                Err(CacheError::io("remove", &path)(fault))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where the file with this digest is, or will be.
     pub fn object(&self, sha256: &Digest) -> PathBuf {
         self.root.join("objects").join(sha256.to_string())
@@ -118,13 +136,25 @@ impl Cache {
         self.root.join("unpacked").join(sha256.to_string())
     }
 
-    /// A new file without a name beside the unpacked ones; it gets one by [`Cache::keep`].
+    /// A new file without a name beside the unpacked ones; it gets one by [`Cache::keep`]. It is locked.
     pub(crate) fn temporary(&self) -> Result<tempfile::NamedTempFile, CacheError> {
         let folder = self.root.join("unpacked");
-        tempfile::Builder::new()
-            .prefix(".new-")
-            .tempfile_in(&folder)
-            .map_err(CacheError::io("create a file in", &folder))
+        let make = || loop {
+            let file =
+                tempfile::Builder::new().prefix(HALF_MADE.0).suffix(HALF_MADE.1).tempfile_in(&folder)?;
+            file.as_file().lock()?;
+            // Before it was locked, another builder may have taken it for one that was left behind.
+            if file.as_file().metadata()?.nlink() > 0 {
+                return Ok(file);
+            }
+        };
+        make().map_err(CacheError::io("create a file in", &folder))
+    }
+
+    /// The folder of half-made files, and how their names begin and end. Each is locked by the builder that makes it, so
+    /// that one whose builder was killed can be told and removed.
+    pub fn half_made(&self) -> (PathBuf, (&'static str, &'static str)) {
+        (self.root.join("unpacked"), HALF_MADE)
     }
 
     /// Gives a finished temporary file its name and returns it open for reading.

@@ -12,6 +12,7 @@
 mod bill;
 mod clock;
 mod inspect;
+mod litter;
 mod loader;
 mod root;
 mod services;
@@ -186,6 +187,17 @@ impl Workshop {
         Ok(self.archives.cache().forget_unpacked()?)
     }
 
+    /// Forgets what was unpacked from the package `name` of the root.
+    ///
+    /// # Errors
+    /// The root has no such package, or its file cannot be removed.
+    pub fn forget_package(&self, name: &str) -> anyhow::Result<()> {
+        let packages = self.archives.locked(&self.lock, "root")?;
+        let package = packages.iter().find(|package| package.name == name);
+        let package = package.with_context(|| format!("the root has no package {name}"))?;
+        Ok(self.archives.cache().forget_package(&package.sha256)?)
+    }
+
     /// Makes a card.
     ///
     /// # Errors
@@ -198,6 +210,8 @@ impl Workshop {
             fs::create_dir_all(parent)
                 .with_context(|| format!("cannot make the folder {}", parent.display()))?;
         }
+        let (unpacked, half_made) = self.archives.cache().half_made();
+        litter::sweep(&unpacked, half_made);
         let mut steps = Steps::default();
         let finished = root::finish(self, &board_text, &board, &mut steps)?;
         let start = Instant::now();
