@@ -46,8 +46,11 @@ pub(crate) fn make(
     for set in SETS {
         for package in workshop.archives().locked(workshop.lock(), set)? {
             let object = cache.object(&package.sha256);
-            if package.name.starts_with("linux-image-") {
-                kernel = Some((object, &package.origin.suite));
+            if let Some(rest) = package.name.strip_prefix("linux-image-") {
+                // One without a version only names the newest.
+                if rest.starts_with(|c: char| c.is_ascii_digit()) {
+                    kernel = Some((object, &package.origin.suite));
+                }
                 continue;
             }
             let file = Path::new(&package.path).file_name().context("a package without a file name")?;
