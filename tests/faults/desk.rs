@@ -2,7 +2,7 @@
 //! is large and stays good.
 
 use std::{
-    env, fs,
+    env, fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -93,9 +93,14 @@ impl Desk {
         self.empty_cache()
     }
 
-    /// Throws away the roots that were made.
+    /// Throws away the roots that were made. A builder that was killed early has made none.
     pub(crate) fn forget_roots(&self) -> Result<()> {
-        fs::remove_dir_all(self.path("target/roots")).context("could not remove the roots")
+        match fs::remove_dir_all(self.path("target/roots")) {
+            Err(fault) if fault.kind() != io::ErrorKind::NotFound => {
+                Err(fault).context("could not remove the roots")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The package `name` that the card's root is made of.
@@ -200,15 +205,22 @@ impl Desk {
         change(&mut command);
         let outcome = process::must(&mut command, LIMIT)?;
         let names = names(&self.path("out"))?;
-        ensure!(names == ["card.img", "card.img.bmap"], "{names:?} were made:\n{}", outcome.text);
+        ensure!(
+            names == ["card.cdx.json", "card.img", "card.img.bmap", "card.manifest"],
+            "{names:?} were made:\n{}",
+            outcome.text
+        );
         let len = fs::metadata(self.image()).context("could not look at the image")?.len();
         ensure!(len == layout::IMAGE_LEN, "the image has {len} bytes");
         // The map names the digest of everything on the card.
-        let map = |image: &Path| {
-            let path = image.with_added_extension("bmap");
-            fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
-        };
-        ensure!(map(&self.image())? == map(&surroundings::image()?)?, "it is another card than the layer's");
+        for ending in ["img.bmap", "manifest", "cdx.json"] {
+            let read = |image: &Path| {
+                let path = image.with_extension(ending);
+                fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
+            };
+            let same = read(&self.image())? == read(&surroundings::image()?)?;
+            ensure!(same, "it is another card than the layer's: its {ending} differs");
+        }
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ const ICON: &str = "pilotlight.svg";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where the files will be served, such as https://example.org/cards
+    /// Where the files will be served, such as `https://example.org/cards`
     #[arg(long, value_name = "URL")]
     url: String,
     /// The boards: files of boards/ without their ending

@@ -204,10 +204,22 @@ impl Archives {
     /// # Errors
     /// A lock that does not fit `archives.toml`, or a package that no mirror gives.
     pub fn fetch(&self, lock: &Lock, sets: &[&str]) -> Result<(), Error> {
-        let mut wants = Vec::new();
+        let mut packages = Vec::new();
         for set in sets {
-            wants.extend(self.locked(lock, set)?.iter().map(want));
+            packages.extend(self.locked(lock, set)?);
         }
+        self.fetch_packages(packages)
+    }
+
+    /// Brings some packages out of a lock into the cache.
+    ///
+    /// # Errors
+    /// A package that no mirror gives.
+    pub fn fetch_packages<'l>(
+        &self,
+        packages: impl IntoIterator<Item = &'l LockedPackage>,
+    ) -> Result<(), Error> {
+        let wants: Vec<_> = packages.into_iter().map(want).collect();
         Ok(self.fetcher().all(&wants)?)
     }
 

@@ -18,10 +18,8 @@ use serde::Deserialize;
 use crate::{
     Toolset, Workshop,
     root::{Finished, ROOT_SETS, Unpacked},
+    services::Services,
 };
-
-/// The standard library, which is linked into every program of ours.
-const STANDARD_LIBRARY: (&str, &str) = ("libstd-rust-web-dev", "armhf");
 
 /// The part of Cargo.lock that says where crates come from.
 #[derive(Deserialize)]
@@ -41,15 +39,14 @@ pub(crate) fn of(
     workshop: &Workshop,
     board: &Board,
     unpacked: &Unpacked,
-    crates: &[(String, String)],
+    services: &Services,
     time: u32,
 ) -> anyhow::Result<String> {
-    let standard_library = standard_library(workshop)?;
     let parts: [(&[&str], Part, &[Package]); 4] = [
         (ROOT_SETS, Part::Root, &unpacked.packages),
         (&["payload"], Part::Payload, &unpacked.payload),
         (&["firmware"], Part::Firmware, &unpacked.firmware),
-        (&[Toolset::Toolchain.set()], Part::Linked, &standard_library),
+        (&[Toolset::Toolchain.set()], Part::Linked, &services.libraries),
     ];
     let mut debs = Vec::new();
     for (sets, part, packages) in parts {
@@ -68,16 +65,8 @@ pub(crate) fn of(
         }
     }
     let name = format!("Pilotlight for {}", board.title);
-    let crates = checked(workshop, crates)?;
+    let crates = checked(workshop, &services.crates)?;
     Ok(bom::cyclonedx(&bom::Image { name: &name, version: env!("CARGO_PKG_VERSION"), time, debs, crates }))
-}
-
-fn standard_library(workshop: &Workshop) -> anyhow::Result<Vec<Package>> {
-    let locked = workshop.archives.locked(&workshop.lock, Toolset::Toolchain.set())?;
-    let wanted = |name: &str, architecture: &str| (name, architecture) == STANDARD_LIBRARY;
-    let found: Vec<_> =
-        locked.iter().filter(|locked| wanted(&locked.name, &locked.architecture)).cloned().collect();
-    Ok(workshop.archives.unpack(&found, pilotlight_archive::Keep::Yes)?)
 }
 
 /// The crates with their digests from Cargo.lock.

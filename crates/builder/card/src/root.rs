@@ -221,7 +221,7 @@ impl<'a> Recipe<'a> {
                 fs::write(work.path().join(name), text).with_context(|| format!("cannot write the {name}"))
             };
             write(MANIFEST, manifest)?;
-            write(BILL, bill::of(self.workshop, self.board, &unpacked, &self.services.crates, self.epoch)?)
+            write(BILL, bill::of(self.workshop, self.board, &unpacked, &self.services, self.epoch)?)
         })?;
         let facts = steps.run("digests", || {
             let mut boot_hash = Sha256::new();

@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use pilotlight_archive::{Keep, LockedPackage};
 use pilotlight_tools::{Cross, CrossRequest, Toolbox};
+use pilotlight_tree::{Kind, Meta, Node, Package, TreePath};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Toolset, Workshop};
@@ -41,9 +43,11 @@ const PROGRAMS: &[Program] = &[
 const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "crates/lab", "crates/disk", "crates/services"];
 
 /// Changes when what is kept of the programs does.
-const LAYOUT: &str = "services 2";
+const LAYOUT: &str = "services 3";
 /// The list of linked crates beside the programs: a line each, name and version.
 const CRATES: &str = "crates";
+/// The packages of the toolchain that are linked into the programs: Rust's standard library.
+const LIBRARIES: &[(&str, &str)] = &[("libstd-rust-web-dev", "armhf")];
 
 /// The finished programs.
 pub(crate) struct Services {
@@ -53,6 +57,8 @@ pub(crate) struct Services {
     pub(crate) init: Bytes,
     /// Name and version of every crate that is linked into them, sorted.
     pub(crate) crates: Vec<(String, String)>,
+    /// The toolchain's packages that are linked into them, without their content but for the copyright.
+    pub(crate) libraries: Vec<Package>,
 }
 
 /// Builds what is not built yet.
@@ -82,7 +88,55 @@ pub(crate) fn build(workshop: &Workshop) -> anyhow::Result<Services> {
     let crates = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let crates = crates.lines().filter_map(|line| line.split_once(' '));
     let crates = crates.map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
-    Ok(Services { programs: installed.collect(), init, crates })
+    let libraries = libraries(workshop)?;
+    let libraries =
+        libraries.iter().map(|library| read_library(&folder, library)).collect::<Result<_, _>>()?;
+    Ok(Services { programs: installed.collect(), init, crates, libraries })
+}
+
+/// What the lock says of the packages in [`LIBRARIES`].
+fn libraries(workshop: &Workshop) -> anyhow::Result<Vec<LockedPackage>> {
+    let locked = workshop.archives.locked(&workshop.lock, Toolset::Toolchain.set())?;
+    let is_one = |one: &&LockedPackage| LIBRARIES.contains(&(one.name.as_str(), one.architecture.as_str()));
+    Ok(locked.iter().filter(is_one).cloned().collect())
+}
+
+/// Keeps of the linked packages what [`read_library`] reads, so that nobody has to fetch them for it.
+fn keep_libraries(workshop: &Workshop, folder: &Path) -> anyhow::Result<()> {
+    let locked = libraries(workshop)?;
+    workshop.archives.fetch_packages(&locked)?;
+    for package in workshop.archives.unpack(&locked, Keep::No)? {
+        let control = package.control.get("control").cloned().unwrap_or_default();
+        let path = copyright(&package.name)?;
+        let copyright = package.data.iter().find_map(|(other, node)| match &node.kind {
+            Kind::File(content) if *other == path => Some(content.clone()),
+            _ => None,
+        });
+        for (ending, content) in [("control", control), ("copyright", copyright.unwrap_or_default())] {
+            let path = folder.join(format!("{}.{ending}", package.name));
+            fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_library(folder: &Path, locked: &LockedPackage) -> anyhow::Result<Package> {
+    let read = |ending: &str| {
+        let path = folder.join(format!("{}.{ending}", locked.name));
+        fs::read(&path).map(Bytes::from).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let node = Node { meta: Meta::root(0o644, 0), kind: Kind::File(read("copyright")?) };
+    Ok(Package {
+        name: locked.name.clone(),
+        version: locked.version.clone(),
+        architecture: locked.architecture.clone(),
+        control: BTreeMap::from([("control".to_owned(), read("control")?)]),
+        data: vec![(copyright(&locked.name)?, node)],
+    })
+}
+
+fn copyright(package: &str) -> anyhow::Result<TreePath> {
+    Ok(TreePath::parse(format!("usr/share/doc/{package}/copyright"))?)
 }
 
 /// Waits until no other builder compiles in `folder`; none begins before the result is dropped.
@@ -130,6 +184,7 @@ fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path) -> anyhow::Res
     }
     let crates: Vec<String> = crates.into_iter().collect();
     fs::write(work.path().join(CRATES), crates.join("\n")).context("cannot write the list of crates")?;
+    keep_libraries(workshop, work.path())?;
     for old in fs::read_dir(parent).into_iter().flatten().flatten() {
         if old.path() != work.path() {
             let _ = fs::remove_dir_all(old.path());

@@ -2,7 +2,7 @@
 //! writing itself.
 //!
 //! What decides ([`Device::objection`], [`Plan`]) takes values and gives values. [`list`] reads what the kernel
-//! tells of its disks, [`write`] does the writing; neither knows how progress is shown.
+//! tells of its disks, `write` does the writing; neither knows how progress is shown.
 
 mod device;
 mod lab;
