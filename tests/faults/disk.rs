@@ -18,12 +18,12 @@ use rustix::{
 use crate::desk::{Desk, names};
 
 /// A small disk, with a ballast that fills it as far as wanted.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
     /// A disk of `mib` MiB on which the desk's folder `name` lies from now on, empty. The process becomes root of
     /// namespaces of its own: call it before there are threads.
-    fn below(desk: &Desk, name: &str, mib: u32) -> Result<Self> {
+    pub(crate) fn below(desk: &Desk, name: &str, mib: u32) -> Result<Self> {
         namespace::own_mounts()?;
         let (disk, folder) = (desk.path("disk"), desk.path(name));
         fs::create_dir(&disk).with_context(|| format!("could not make {}", disk.display()))?;
@@ -40,7 +40,7 @@ impl Disk {
     }
 
     /// Leaves room for so many bytes.
-    fn leave(&self, bytes: u64) -> Result<()> {
+    pub(crate) fn leave(&self, bytes: u64) -> Result<()> {
         self.empty()?;
         let ballast = File::create(self.ballast()).context("could not make the ballast")?;
         let system = statvfs(&self.0).context("could not look at the small disk")?;

@@ -6,6 +6,7 @@ mod disk;
 mod dropped;
 mod input;
 mod kill;
+mod messages;
 mod mirror;
 
 use std::process::ExitCode;
@@ -17,6 +18,11 @@ fn main() -> ExitCode {
             ("unknown-board", input::unknown_board),
             ("five-mistakes-in-a-lab", input::five_mistakes),
             ("stale-lock", input::stale_lock),
+            ("messages-of-words", messages::of_words),
+            ("messages-of-the-workspace", messages::of_the_workspace),
+            ("messages-of-devices", messages::of_devices),
+            ("messages-of-mirrors", messages::of_mirrors),
+            ("messages-of-full-disks", messages::of_full_disks),
             ("tampered-package", mirror::tampered_package),
             ("dropped-package-in-snapshot", dropped::in_snapshot),
             ("dropped-package-replaced", dropped::replaced),

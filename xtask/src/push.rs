@@ -62,6 +62,9 @@ struct Line {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(file) = &arguments.identity {
+        fs::metadata(file).with_context(|| format!("cannot read the key {}", file.display()))?;
+    }
     let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
     let ssh = workshop.toolbox(Toolset::Desk)?.program("ssh")?;
     let mut line = Line::open(&ssh, arguments)?;

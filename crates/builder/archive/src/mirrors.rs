@@ -26,12 +26,10 @@ pub enum AptText {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MirrorError {
     /// Neither http nor https.
-    #[error(
-        "the mirror {0:?} is no http or https address: write http://HOST/PATH, or ARCHIVE=http://HOST/PATH"
-    )]
+    #[error("{0:?} is no http or https address: write http://HOST/PATH, or ARCHIVE=http://HOST/PATH")]
     Address(String),
     /// It is for an archive that there is not.
-    #[error("the mirror {0:?} is for an archive that is not known; known are {1}")]
+    #[error("{0:?} is for an archive that is not known; known are {1}")]
     Archive(String, String),
 }
 

@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, error::Error as _, fs, time::Duration};
 
 use pilotlight_archive::{
-    Archives, Cache, Error, Lock, Patience, Review, Show, Update,
+    Archives, Cache, Error, Lock, Patience, Review, Show, Update, resolve_mirrors, resolve_snapshots,
     testing::{Content, Deb, Server, Signer, Site, Suite, Trouble},
 };
 
 /// 21 November 2026, a few hours after the test suites' Release.
 const NOW: i64 = 1_795_250_000;
+/// Made by GnuPG 2.2 as if on 1 January 2020: one was valid for 30 days, the other is taken back.
+const EXPIRED: &str = "AF24F4029E4A58F83F3373E72DD4364C4E1B2FF8";
+const REVOKED: &str = "172362B123DDEED4ED1E5426C914F8A20077182F";
 const RELEASE: &str = "debian/dists/test/InRelease";
 const SECURITY: &str = "debian-security/dists/test-security";
 
@@ -129,6 +132,17 @@ fn keys() {
     let scene = Scene::new();
     let opening = || scene.told(&scene.open().unwrap_err());
     let mut said = Vec::new();
+    let pinned = |fingerprint: &str| scene.base().replace(&scene.signer.fingerprint(), fingerprint);
+    scene.write("archives.toml", &pinned(REVOKED));
+    scene.write("key.asc", include_str!("data/revoked.asc"));
+    said.push(opening());
+    scene.write("archives.toml", &pinned(EXPIRED));
+    scene.write("key.asc", include_str!("data/expired.asc"));
+    let mut site = scene.site(&scene.signer);
+    site.insert(RELEASE.into(), Content::Bytes(include_bytes!("data/expired.InRelease").to_vec()));
+    scene.server.serve(site);
+    said.push(scene.locking());
+    scene.write("archives.toml", &scene.base());
     scene.write("key.asc", &Signer::new().armoured());
     said.push(opening());
     scene.write("key.asc", "no key\n");
@@ -142,6 +156,31 @@ fn keys() {
     );
     said.push(opening());
     insta::assert_snapshot!(said.join("\n\n"));
+}
+
+#[test]
+fn addresses() {
+    let spec = Archives::spec(Scene::new().folder.path()).unwrap();
+    let named = |address: &str| vec![address.to_owned()];
+    let mut said = Vec::new();
+    for address in [
+        "mirror.example",
+        "ftp://mirror.example/debian",
+        "debain=http://mirror.example",
+        "http://",
+        "debian=",
+    ] {
+        for fault in [
+            resolve_mirrors(&spec, &named(address), &[]).map(drop),
+            resolve_snapshots(&spec, &named(address)).map(drop),
+        ] {
+            said.push(format!(
+                "{address}: {}",
+                fault.map_or_else(|fault| fault.to_string(), |()| "taken".to_owned())
+            ));
+        }
+    }
+    insta::assert_snapshot!(said.join("\n"));
 }
 
 #[test]

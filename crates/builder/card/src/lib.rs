@@ -206,6 +206,9 @@ impl Workshop {
         let (board, board_text) = self.board(&request.board)?;
         let lab = self.lab(request.lab.as_deref())?;
         let out = request.out.clone().unwrap_or_else(|| self.image_path(&request.board));
+        if out.is_dir() {
+            bail!("cannot write the image {}: it is a folder", out.display());
+        }
         if let Some(parent) = out.parent() {
             fs::create_dir_all(parent)
                 .with_context(|| format!("cannot make the folder {}", parent.display()))?;

@@ -62,9 +62,12 @@ pub struct Status {
 /// Why a frame cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The line is broken or was closed.
+    /// The line is broken.
     #[error("the connection broke")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+    /// The other side ended it, in a frame or between two.
+    #[error("the connection was closed")]
+    Closed,
     /// A frame that is longer than [`LONGEST`].
     #[error("a frame of {0} bytes came; {LONGEST} are the most")]
     TooLong(u32),
@@ -79,6 +82,15 @@ pub enum FrameError {
     /// JSON that says nothing known.
     #[error("the other side speaks another language")]
     Json(#[from] serde_json::Error),
+}
+
+impl From<io::Error> for FrameError {
+    fn from(fault: io::Error) -> Self {
+        match fault.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Io(fault),
+        }
+    }
 }
 
 /// Sends a message or reply.
@@ -137,7 +149,7 @@ fn payload(from: &mut impl Read, expected: u8, longest: u32) -> Result<Vec<u8>, 
     let mut bytes = Vec::new();
     let read = from.take(u64::from(length)).read_to_end(&mut bytes)?;
     if read < length as usize {
-        return Err(FrameError::Io(io::ErrorKind::UnexpectedEof.into()));
+        return Err(FrameError::Closed);
     }
     Ok(bytes)
 }
@@ -169,11 +181,11 @@ mod tests {
             let said = read_piece(&mut &*bytes, 4).unwrap_err().to_string();
             assert!(said.contains(expect), "{said}");
         };
-        check(b"", "the connection broke");
+        check(b"", "the connection was closed");
         check(b"p\0\0\0\x05piece", "a frame of 5 bytes came");
         check(b"p\xff\xff\xff\xff", "a frame of 4294967295 bytes came");
         check(b"j\0\0\0\x02{}", "a frame of kind 'j' came where 'p' was awaited");
-        check(b"p\0\0\0\x03pi", "the connection broke");
+        check(b"p\0\0\0\x03pi", "the connection was closed");
     }
 
     proptest! {
