@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             ("package-files", packages::files),
             ("package-digests", packages::digests),
             ("network-adapters", ours::network_adapters),
+            ("units-are-confined", ours::units),
             ("no-path-of-the-builder", ours::no_path_of_the_builder),
             ("lab-on-the-boot-partition", ours::lab),
             ("flash-to-a-file", flash::file),

@@ -7,9 +7,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pilotlight_rootfs::Glob;
-use pilotlight_tests::surroundings::{self, checkout};
+use pilotlight_tests::{
+    process::run,
+    surroundings::{self, Tools, checkout},
+};
 
-use crate::cut::Root;
+use crate::cut::{LIMIT, Root};
 
 /// QEMU has none of the network adapters of real boards: that they would get their drivers is read off the
 /// modules' aliases.
@@ -40,6 +43,34 @@ pub(crate) fn network_adapters() -> Result<()> {
         for module in line.replace(':', " ").split_ascii_whitespace() {
             ensure!(modules.join(module).is_file(), "{board}: {driver} needs {module}, which is not there");
         }
+    }
+    Ok(())
+}
+
+/// The highest exposure that `systemd-analyze security` may find in a unit, in tenths of its scale of 0 to 10.
+const EXPOSURE: &str = "20";
+
+/// Each service is somebody who is not root, and cannot do much (rule 6).
+pub(crate) fn units() -> Result<()> {
+    let root = Root::unpack()?;
+    let names = fs::read_dir(root.tree.join("usr/lib/systemd/system"))?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names: Vec<String> = names.collect::<Result<_>>()?;
+    let services: Vec<&String> =
+        names.iter().filter(|name| name.starts_with("pilotlight-") && name.ends_with(".service")).collect();
+    ensure!(services.len() >= 5, "only {services:?} are in the root");
+    for name in services {
+        let text = fs::read_to_string(root.tree.join("usr/lib/systemd/system").join(name))?;
+        let user = text.lines().find_map(|line| line.strip_prefix("User="));
+        ensure!(user.is_some_and(|user| user != "root" && user != "0"), "{name} runs as {user:?}");
+        let mut analyze = Tools::checkers()?.command("systemd-analyze")?;
+        analyze.args(["security", "--offline=true", "--no-pager", "--threshold", EXPOSURE, "--root"]);
+        // A template is judged by an instance.
+        let outcome = run(analyze.arg(&root.tree).arg(name.replace("@.", "@1.")), LIMIT)?;
+        let verdict = outcome.text.lines().find(|line| line.contains("Overall exposure level"));
+        let verdict = verdict.with_context(|| format!("{name} has no verdict:\n{}", outcome.text))?;
+        ensure!(outcome.status.success(), "{name} is too exposed:\n{}", outcome.text);
+        println!("{}", verdict.trim_start_matches(|sign: char| !sign.is_ascii_alphabetic()));
     }
     Ok(())
 }

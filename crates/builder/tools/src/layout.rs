@@ -13,8 +13,8 @@ use crate::{ToolError, elf};
 
 /// Where the dynamic loader of amd64's libc6 lies once `/lib` is merged into `/usr/lib`.
 const LOADER: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
-/// Where the libraries lie.
-const LIBRARIES: &[&str] = &["usr/lib/x86_64-linux-gnu", "usr/lib"];
+/// Where the libraries lie; systemd's programs keep what they share in a folder of their own.
+const LIBRARIES: &[&str] = &["usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib/x86_64-linux-gnu/systemd"];
 /// Top-level folders that are links into `/usr` on a merged system; older packages still ship into them.
 const MERGED: &[&str] = &["bin", "sbin", "lib", "lib64"];
 
