@@ -21,7 +21,7 @@ use crate::{
 };
 
 const SCRIPT: &str = include_str!("compare.sh");
-/// How many differences are shown.
+/// How many differences are shown, unless all are asked for.
 const SHOWN: usize = 60;
 
 #[derive(Debug, Args)]
@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// A tar archive of a root that was made the usual way [default: one made now with mmdebstrap, kept in target/usual]
     #[arg(long, value_name = "ROOT.TAR")]
     usual: Option<PathBuf>,
+    /// Show every difference that has no reason, not the first few
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     pub(crate) source: Source,
 }
@@ -43,22 +46,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => usual_root(&workshop)?,
     };
     let verdict = workshop.compare(&arguments.board, &usual)?;
-    print!("{}", told(&verdict));
+    print!("{}", told(&verdict, if arguments.all { usize::MAX } else { SHOWN }));
     Ok(ExitCode::from(u8::from(!verdict.is_clean())))
 }
 
-fn told(verdict: &Verdict) -> String {
+fn told(verdict: &Verdict, shown: usize) -> String {
     let mut text = String::new();
     for (reason, count) in &verdict.explained {
         _ = writeln!(text, "{count:>6}  {reason}");
     }
     let explained: usize = verdict.explained.values().sum();
     _ = writeln!(text, "{} paths, {explained} differences with a reason", verdict.paths);
-    for difference in verdict.unexplained.iter().take(SHOWN) {
+    for difference in verdict.unexplained.iter().take(shown) {
         _ = writeln!(text, "{difference}");
     }
-    if verdict.unexplained.len() > SHOWN {
-        _ = writeln!(text, "and {} more", verdict.unexplained.len() - SHOWN);
+    if verdict.unexplained.len() > shown {
+        _ = writeln!(text, "and {} more: --all shows them", verdict.unexplained.len() - shown);
     }
     for unused in &verdict.unused {
         _ = writeln!(text, "{DIFFERENCES} explains what is not there: {unused}");
@@ -107,7 +110,7 @@ fn usual_root(workshop: &Workshop) -> anyhow::Result<PathBuf> {
     let output = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut command = Command::new("unshare");
     command
-        .args(["--user", "--mount", "sh", "-c", SCRIPT])
+        .args(["--user", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", SCRIPT])
         .env("FOLDER", work.path())
         .env("ARCHITECTURE", architecture.name())
         .env("ARCHITECTURES", architectures.join(","))

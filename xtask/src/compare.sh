@@ -1,5 +1,6 @@
 # A root of the very packages that the card's root is made of, made the usual way. Runs as root of a user namespace of
-# its own, where binfmt_misc can be mounted without touching the machine's (Linux 6.7).
+# its own, where binfmt_misc can be mounted without touching the machine's (Linux 6.7), and of process and network
+# namespaces, so that /proc and /sys can be mounted too. Nothing is fetched.
 #
 #   FOLDER       takes root.tar; holds repository/ with the packages
 #   ARCHITECTURE of the user land, and ARCHITECTURES with the kernel's

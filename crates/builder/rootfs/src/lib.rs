@@ -133,7 +133,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Root, Error> {
     let extra: Vec<_> =
         extra.map(|line| ("[[sysusers]] in root.toml".to_owned(), line.line.clone())).collect();
     let users = Users::collect(&tree, spec, &extra)?;
-    users.write(&mut tree, spec.raw.shadow_day, epoch)?;
+    users.write(&mut tree, installed.contains("passwd"), spec.raw.shadow_day, epoch)?;
     for (what, step) in steps {
         steps::take(&mut tree, &what, step, &users, epoch)?;
     }

@@ -55,6 +55,8 @@ pub(crate) fn take(tree: &mut Tree, what: &str, step: &Step, users: &Users, mtim
     }
     for link in &step.links {
         let kind = Kind::Symlink(link.target.clone().into_bytes());
+        // A package ships an empty folder where its script wants a link.
+        remove_empty_folder(tree, &files::path(&link.path)?);
         put_new(tree, &link.path, Node { meta: Meta::root(0o777, mtime), kind })?;
     }
     for owner in &step.owners {
@@ -64,6 +66,14 @@ pub(crate) fn take(tree: &mut Tree, what: &str, step: &Step, users: &Users, mtim
         node.meta = Meta { mode: owner.mode, uid, gid, ..node.meta };
     }
     Ok(())
+}
+
+fn remove_empty_folder(tree: &mut Tree, path: &TreePath) {
+    if tree.get(path).is_some_and(|node| node.kind == Kind::Directory)
+        && !tree.iter().any(|(other, _)| other != path && other.is_at_or_beneath(path))
+    {
+        tree.remove(path);
+    }
 }
 
 fn put_new(tree: &mut Tree, path: &str, node: Node) -> Result<(), Error> {

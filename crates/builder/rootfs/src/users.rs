@@ -1,7 +1,7 @@
 //! /etc/passwd, group, shadow and gshadow: base-passwd's masters, then every sysusers.d file of packages and
 //! overlay. All numbers are fixed, here or in root.toml: files on the data partition outlive the image.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use pilotlight_tree::{Kind, Meta, Node, Tree, TreePath};
 
@@ -13,6 +13,11 @@ use crate::{
 const PASSWD_MASTER: &str = "/usr/share/base-passwd/passwd.master";
 const GROUP_MASTER: &str = "/usr/share/base-passwd/group.master";
 
+/// The password of those whom base-passwd brings.
+const BROUGHT: &str = "*";
+/// The password of those whom systemd-sysusers adds.
+const ADDED: &str = "!*";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct User {
     name: String,
@@ -21,7 +26,7 @@ struct User {
     gecos: String,
     home: String,
     shell: String,
-    /// In /etc/shadow: `*` for what Debian brings, `!*` for what sysusers adds, as the tools themselves do.
+    /// [`BROUGHT`] or [`ADDED`], as the tools themselves do.
     password: &'static str,
     /// A day in the past from which the account counts as expired; for `u!` lines.
     expired: bool,
@@ -93,14 +98,14 @@ impl Users {
                 return Err(wrong(PASSWD_MASTER, line));
             };
             let [name, gecos, home, shell] = [name, gecos, home, shell].map(str::to_owned);
-            self.users.push(User { name, uid, gid, gecos, home, shell, password: "*", expired: false });
+            self.users.push(User { name, uid, gid, gecos, home, shell, password: BROUGHT, expired: false });
         }
         for line in files::text(tree, &TreePath::literal(GROUP_MASTER))?.lines() {
             let fields: Vec<&str> = line.split(':').collect();
             let [name, _, gid, members] = fields[..] else { return Err(wrong(GROUP_MASTER, line)) };
             let Ok(gid) = gid.parse() else { return Err(wrong(GROUP_MASTER, line)) };
             let members = members.split(',').filter(|member| !member.is_empty()).map(str::to_owned).collect();
-            self.groups.push(Group { name: name.to_owned(), gid, members, password: "*" });
+            self.groups.push(Group { name: name.to_owned(), gid, members, password: BROUGHT });
         }
         Ok(())
     }
@@ -142,7 +147,16 @@ impl Users {
                 if let Some(other) = self.users.iter().find(|user| user.uid == uid) {
                     return Err(clash(path, "user", &name, uid, &other.name));
                 }
-                self.users.push(User { name, uid, gid, gecos, home, shell, password: "!*", expired: locked });
+                self.users.push(User {
+                    name,
+                    uid,
+                    gid,
+                    gecos,
+                    home,
+                    shell,
+                    password: ADDED,
+                    expired: locked,
+                });
                 Ok(())
             }
             Entry::Member { user, group } => {
@@ -160,57 +174,51 @@ impl Users {
         if let Some(other) = self.groups.iter().find(|group| group.gid == gid) {
             return Err(clash(path, "group", &name, gid, &other.name));
         }
-        self.groups.push(Group { name, gid, members: Vec::new(), password: "!*" });
+        self.groups.push(Group { name, gid, members: Vec::new(), password: ADDED });
         Ok(())
     }
 
-    /// Writes the four files, and the empty tables of subordinate numbers.
-    pub(crate) fn write(&self, tree: &mut Tree, day: u32, mtime: u32) -> Result<(), Error> {
-        let shadow_group = self.owner("/etc/shadow", "root", "shadow")?.1;
-        let mut put = |path: &'static str, content: String, gid: u32, mode: u16| {
+    /// Writes the four files, and the empty tables of subordinate numbers. Where the package passwd is installed,
+    /// `all_shadowed`, every user has a line in /etc/shadow; else only those have one whom systemd-sysusers adds.
+    pub(crate) fn write(
+        &self,
+        tree: &mut Tree,
+        all_shadowed: bool,
+        day: u32,
+        mtime: u32,
+    ) -> Result<(), Error> {
+        // The modes are those of passwd's postinst, and those that systemd-sysusers gives to files it makes.
+        let (shadow_group, shadow_mode) =
+            if all_shadowed { (self.owner("/etc/shadow", "root", "shadow")?.1, 0o640) } else { (0, 0) };
+        let shadowed = |password: &str| all_shadowed || password == ADDED;
+        let shown = |password: &'static str| if shadowed(password) { "x" } else { password };
+        let (mut passwd, mut shadow, mut group, mut gshadow) = <(String, String, String, String)>::default();
+        for User { name, uid, gid, gecos, home, shell, password, expired } in &self.users {
+            _ = writeln!(passwd, "{name}:{}:{uid}:{gid}:{gecos}:{home}:{shell}", shown(password));
+            if shadowed(password) {
+                let limits = if all_shadowed { "0:99999:7" } else { "::" };
+                let expiry = if *expired { "1" } else { "" };
+                _ = writeln!(shadow, "{name}:{password}:{day}:{limits}::{expiry}:");
+            }
+        }
+        for Group { name, gid, members, password } in &self.groups {
+            let members = members.join(",");
+            _ = writeln!(group, "{name}:{}:{gid}:{members}", shown(password));
+            if shadowed(password) {
+                _ = writeln!(gshadow, "{name}:{password}::{members}");
+            }
+        }
+        for (path, content, gid, mode) in [
+            ("etc/passwd", passwd, 0, 0o644),
+            ("etc/group", group, 0, 0o644),
+            ("etc/shadow", shadow, shadow_group, shadow_mode),
+            ("etc/gshadow", gshadow, shadow_group, shadow_mode),
+            ("etc/subuid", String::new(), 0, 0o644),
+            ("etc/subgid", String::new(), 0, 0o644),
+        ] {
             let meta = Meta { mode, uid: 0, gid, mtime };
             files::put(tree, TreePath::literal(path), Node { meta, kind: Kind::File(content.into()) });
-        };
-        let lines = |lines: Vec<String>| lines.concat();
-        let users = || self.users.iter();
-        let groups = || self.groups.iter();
-        put(
-            "etc/passwd",
-            lines(
-                users()
-                    .map(|u| format!("{}:x:{}:{}:{}:{}:{}\n", u.name, u.uid, u.gid, u.gecos, u.home, u.shell))
-                    .collect(),
-            ),
-            0,
-            0o644,
-        );
-        put(
-            "etc/group",
-            lines(groups().map(|g| format!("{}:x:{}:{}\n", g.name, g.gid, g.members.join(","))).collect()),
-            0,
-            0o644,
-        );
-        let expiry = |user: &User| if user.expired { "1" } else { "" };
-        put(
-            "etc/shadow",
-            lines(
-                users()
-                    .map(|u| format!("{}:{}:{day}:0:99999:7::{}:\n", u.name, u.password, expiry(u)))
-                    .collect(),
-            ),
-            shadow_group,
-            0o640,
-        );
-        put(
-            "etc/gshadow",
-            lines(
-                groups().map(|g| format!("{}:{}::{}\n", g.name, g.password, g.members.join(","))).collect(),
-            ),
-            shadow_group,
-            0o640,
-        );
-        put("etc/subuid", String::new(), 0, 0o644);
-        put("etc/subgid", String::new(), 0, 0o644);
+        }
         Ok(())
     }
 }

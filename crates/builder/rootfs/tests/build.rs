@@ -159,15 +159,12 @@ fn a_root_is_whole() {
     check("/usr/lib/pilotlight/x", "elf");
     check(
         "/etc/passwd",
-        "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\nsystemd-network:x:105:105:Network:/:/usr/sbin/nologin\n",
+        "root:*:0:0:root:/root:/bin/bash\nnobody:*:65534:65534:nobody:/:/usr/sbin/nologin\nsystemd-network:x:105:105:Network:/:/usr/sbin/nologin\n",
     );
-    check(
-        "/etc/shadow",
-        "root:*:20000:0:99999:7:::\nnobody:*:20000:0:99999:7:::\nsystemd-network:!*:20000:0:99999:7::1:\n",
-    );
+    check("/etc/shadow", "systemd-network:!*:20000:::::1:\n");
     check(
         "/etc/group",
-        "root:x:0:\nshadow:x:42:\nnogroup:x:65534:\nsystemd-journal:x:104:\nsystemd-network:x:105:\n",
+        "root:*:0:\nshadow:*:42:\nnogroup:*:65534:\nsystemd-journal:x:104:\nsystemd-network:x:105:\n",
     );
     check("/etc/systemd/system/default.target", "-> /usr/lib/systemd/system/pilotlight.target");
     check("/etc/systemd/system/multi-user.target.wants/a.service", "-> /usr/lib/systemd/system/a.service");
@@ -188,6 +185,40 @@ fn a_root_is_whole() {
     assert!(status.contains(conffile), "{status}");
     assert!(root.tree.iter().all(|(_, node)| node.meta.mtime <= EPOCH));
     assert_eq!(root.users.uid("systemd-network"), Some(105));
+}
+
+#[test]
+fn passwd_puts_everyone_into_shadow() {
+    let mut packages = base();
+    packages.push(package("passwd", "armhf", vec![("usr/bin/passwd", file("run"))]));
+    let root = make(&packages, Vec::new(), &[]).unwrap();
+    let check = |raw: &str, expect: &str| assert_eq!(text(&root, raw), expect, "{raw}");
+    check(
+        "/etc/passwd",
+        "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\nsystemd-network:x:105:105:Network:/:/usr/sbin/nologin\n",
+    );
+    check(
+        "/etc/shadow",
+        "root:*:20000:0:99999:7:::\nnobody:*:20000:0:99999:7:::\nsystemd-network:!*:20000:0:99999:7::1:\n",
+    );
+    check("/etc/gshadow", "root:*::\nshadow:*::\nnogroup:*::\nsystemd-journal:!*::\nsystemd-network:!*::\n");
+    let meta = root.tree.get(&path("etc/shadow")).unwrap().meta;
+    assert_eq!((meta.mode, meta.uid, meta.gid), (0o640, 0, 42));
+}
+
+#[test]
+fn a_link_takes_the_place_of_an_empty_folder() {
+    for (extra, expect) in [
+        (None, Kind::Symlink(b"/run/pilotlight/hostname".to_vec())),
+        (Some("etc/hostname/x"), Kind::Directory),
+    ] {
+        let mut packages = base();
+        let mut data = vec![("etc/hostname/", folder())];
+        data.extend(extra.map(|path| (path, file("kept"))));
+        packages.push(package("other", "armhf", data));
+        let root = make(&packages, Vec::new(), &[]).unwrap();
+        assert_eq!(root.tree.get(&path("etc/hostname")).unwrap().kind, expect);
+    }
 }
 
 #[test]

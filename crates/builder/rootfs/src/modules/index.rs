@@ -74,23 +74,21 @@ impl Node {
         }
     }
 
-    /// Writes the node after its children; returns its offset with the flags.
+    /// Writes the node, then its children, as depmod does; returns its offset with the flags.
     fn encode(&self, out: &mut Vec<u8>) -> u32 {
-        let first = self.children.keys().next().copied();
-        let last = self.children.keys().next_back().copied();
-        let offsets: BTreeMap<u8, u32> =
-            self.children.iter().map(|(byte, child)| (*byte, child.encode(out))).collect();
         let mut offset = u32::try_from(out.len()).unwrap_or(u32::MAX);
         if !self.prefix.is_empty() {
             out.extend(&self.prefix);
             out.push(0);
             offset |= HAS_PREFIX;
         }
-        if let (Some(first), Some(last)) = (first, last) {
+        let mut table = 0..0;
+        let ends = self.children.keys().next().zip(self.children.keys().next_back());
+        if let Some((first, last)) = ends {
             out.extend([first, last]);
-            for byte in first..=last {
-                out.extend(offsets.get(&byte).copied().unwrap_or(0).to_be_bytes());
-            }
+            table = out.len()..out.len() + 4 * (usize::from(last - first) + 1);
+            // No child: 0.
+            out.resize(table.end, 0);
             offset |= HAS_CHILDREN;
         }
         if !self.values.is_empty() {
@@ -101,6 +99,11 @@ impl Node {
                 out.push(0);
             }
             offset |= HAS_VALUES;
+        }
+        for (byte, child) in &self.children {
+            let place = table.start + 4 * usize::from(byte - ends.map_or(0, |(first, _)| *first));
+            let child = child.encode(out);
+            out[place..place + 4].copy_from_slice(&child.to_be_bytes());
         }
         offset
     }

@@ -35,7 +35,8 @@ pub struct Module {
 pub struct Modules {
     release: String,
     modules: BTreeMap<String, Module>,
-    builtin: BTreeSet<String>,
+    /// As often as the kernel's list names them: parts of one name are in it twice.
+    builtin: Vec<String>,
     /// `(module, alias)` of what is built in.
     builtin_aliases: Vec<(String, String)>,
 }
@@ -60,7 +61,7 @@ impl Modules {
         let base = files::path(&format!("usr/lib/modules/{release}"))?;
         let all = find(tree, &base);
         let builtin = optional_text(tree, &base, "modules.builtin")?;
-        let builtin: BTreeSet<String> = builtin.lines().filter_map(name_of_file).collect();
+        let builtin: Vec<String> = builtin.lines().filter_map(name_of_file).collect();
         let order = optional_text(tree, &base, "modules.order")?;
         let order: BTreeMap<&str, usize> = order.lines().enumerate().map(|(at, file)| (file, at)).collect();
 
@@ -107,7 +108,11 @@ impl Modules {
 
     /// Whether the kernel has `name` built in.
     pub fn is_builtin(&self, name: &str) -> bool {
-        self.builtin.contains(&normal_name(name))
+        self.knows_builtin(&normal_name(name))
+    }
+
+    fn knows_builtin(&self, normal_name: &str) -> bool {
+        self.builtin.iter().any(|name| name == normal_name)
     }
 
     /// The modules that feel responsible for a device, as `modprobe ALIAS` would find them: best first.
@@ -145,7 +150,7 @@ impl Modules {
         }
         let Some(module) = self.modules.get(name) else {
             let unknown = || Error::UnknownModule { release: self.release.clone(), name: name.to_owned() };
-            return self.builtin.contains(name).then_some(()).ok_or_else(unknown);
+            return self.knows_builtin(name).then_some(()).ok_or_else(unknown);
         };
         above.push(name.to_owned());
         for need in &module.info.depends {
