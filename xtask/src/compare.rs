@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
     let usual = match &arguments.usual {
         Some(usual) => usual.clone(),
-        None => usual_root(&workshop)?,
+        None => usual_root(&workshop, &arguments.board)?,
     };
     let verdict = workshop.compare(&arguments.board, &usual)?;
     print!("{}", told(&verdict, if arguments.all { usize::MAX } else { SHOWN }));
@@ -78,11 +78,12 @@ fn told(verdict: &Verdict, shown: usize) -> String {
 }
 
 /// The usual root of the packages in the lock, made unless it is there.
-fn usual_root(workshop: &Workshop) -> anyhow::Result<PathBuf> {
+fn usual_root(workshop: &Workshop, board: &str) -> anyhow::Result<PathBuf> {
     let packages = workshop.root_packages()?;
     let provided = workshop.root_provided().join(", ");
+    let modules = workshop.root_modules(board)?.join("\n") + "\n";
     let digests = packages.iter().map(|package| package.sha256.as_str());
-    let key = digest(digests.chain([SCRIPT, &provided]));
+    let key = digest(digests.chain([SCRIPT, &provided, &modules]));
     let parent = workshop.target().join("usual");
     let done = parent.join(format!("{key}.tar"));
     if done.is_file() {
@@ -98,6 +99,8 @@ fn usual_root(workshop: &Workshop) -> anyhow::Result<PathBuf> {
     // Another user reads in it: the root of the namespace.
     fs::set_permissions(work.path(), fs::Permissions::from_mode(0o755))?;
     repository(&packages, &work.path().join("repository"))?;
+    let list = work.path().join("modules");
+    fs::write(&list, modules).with_context(|| format!("cannot write {}", list.display()))?;
     let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let mut architectures = vec![architecture.name()];
     for package in packages.iter().filter(|package| package.architecture != "all") {

@@ -130,6 +130,18 @@ impl Workshop {
         let mut steps = Steps::default();
         let recipe = Recipe::read(self, &board, &mut steps)?;
         let root = recipe.assemble(&recipe.unpack(&mut steps)?)?;
-        Ok(compare::compare(&usual, &root, &reasons)?)
+        Ok(compare::compare(&usual, &root, &recipe.spec()?, &reasons)?)
+    }
+
+    /// The kernel's modules that are in the root of a board, as paths below `/usr/lib/modules/RELEASE/`.
+    ///
+    /// # Errors
+    /// As with [`Workshop::image`].
+    pub fn root_modules(&self, board: &str) -> anyhow::Result<Vec<String>> {
+        let (board, _) = self.board(board)?;
+        let mut steps = Steps::default();
+        let recipe = Recipe::read(self, &board, &mut steps)?;
+        let root = recipe.assemble(&recipe.unpack(&mut steps)?)?;
+        Ok(root.modules.iter().map(|module| module.file.clone()).collect())
     }
 }

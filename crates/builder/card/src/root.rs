@@ -256,9 +256,14 @@ impl<'a> Recipe<'a> {
         Ok(facts)
     }
 
+    /// The base's rules, checked.
+    pub(crate) fn spec(&self) -> anyhow::Result<Spec> {
+        Ok(Spec::parse(&self.spec_text)?)
+    }
+
     /// The finished root as a value.
     pub(crate) fn assemble(&self, unpacked: &Unpacked) -> anyhow::Result<Root> {
-        let spec = Spec::parse(&self.spec_text)?;
+        let spec = self.spec()?;
         let mut services = Vec::new();
         for (path, content) in &self.services.programs {
             services.push((TreePath::parse(path)?, content.clone(), 0o755));

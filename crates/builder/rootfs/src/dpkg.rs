@@ -56,9 +56,7 @@ pub(crate) fn write(
     writer.file("arch", architectures.join("\n") + "\n")?;
     writer.file("arch-native", format!("{}\n", spec.raw.architecture))?;
     writer.file("info/format", "1\n")?;
-    for empty in ["available", "diversions", "statoverride"] {
-        writer.file(empty, "")?;
-    }
+    writer.file("diversions", "")?;
     for folder in ["parts", "triggers", "updates"] {
         let node = Node { meta: Meta::root(0o755, mtime), kind: Kind::Directory };
         files::put(writer.tree, files::path(&format!("{DATABASE}/{folder}"))?, node);
@@ -87,7 +85,9 @@ impl Writer<'_> {
     }
 
     fn has(&self, path: &TreePath) -> Result<bool, Error> {
-        Ok(self.tree.get(&self.usr.resolve(path)?).is_some())
+        // What dpkg ships is the skeleton of what is being written here.
+        Ok(path.is_at_or_beneath(&files::path(USUAL_PLACE)?)
+            || self.tree.get(&self.usr.resolve(path)?).is_some())
     }
 
     /// The files of `info/`: the control files as they are, the list of what is there of the package, its sums.

@@ -198,8 +198,7 @@ pub(crate) struct Slave {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Mask {
     pub(crate) units: Vec<String>,
-    #[serde(rename = "reason")]
-    pub(crate) _reason: String,
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

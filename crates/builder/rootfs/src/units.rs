@@ -24,7 +24,7 @@ struct Install {
 }
 
 pub(crate) fn set_up(tree: &mut Tree, spec: &Spec, mtime: u32) -> Result<(), Error> {
-    mask(tree, spec, mtime)?;
+    mask(tree, spec, mtime);
     let default = files::path(&format!("{OWN}/default.target"))?;
     if tree.get(&default).is_none() {
         let target = format!("/{UNITS}/{}", spec.raw.default_target);
@@ -44,16 +44,27 @@ pub(crate) fn set_up(tree: &mut Tree, spec: &Spec, mtime: u32) -> Result<(), Err
 }
 
 /// Masks the units of root.toml that exist; a name may be a pattern.
-fn mask(tree: &mut Tree, spec: &Spec, mtime: u32) -> Result<(), Error> {
-    let globs: Vec<Glob> =
-        spec.raw.mask.iter().flat_map(|mask| &mask.units).map(|unit| Glob::path(unit)).collect();
-    let units = files::entries_of(tree, &TreePath::literal(UNITS)).into_iter();
-    let masked =
-        units.map(|(name, ..)| name).filter(|name| globs.iter().any(|glob| glob.matches(name.as_bytes())));
-    for name in masked.collect::<Vec<_>>() {
-        files::put_link(tree, files::path(&format!("{OWN}/{name}"))?, "/dev/null", mtime);
+fn mask(tree: &mut Tree, spec: &Spec, mtime: u32) {
+    for (path, _) in masked(tree, spec) {
+        files::put_link(tree, path, "/dev/null", mtime);
     }
-    Ok(())
+}
+
+/// Where the links are that mask units, and why.
+pub(crate) fn masked<'a>(tree: &Tree, spec: &'a Spec) -> Vec<(TreePath, &'a str)> {
+    let globs: Vec<(Glob, &str)> = spec
+        .raw
+        .mask
+        .iter()
+        .flat_map(|mask| mask.units.iter().map(|unit| (Glob::path(unit), mask.reason.as_str())))
+        .collect();
+    let units = files::entries_of(tree, &TreePath::literal(UNITS)).into_iter();
+    units
+        .filter_map(|(name, ..)| {
+            let (_, reason) = globs.iter().find(|(glob, _)| glob.matches(name.as_bytes()))?;
+            Some((files::path(&format!("{OWN}/{name}")).ok()?, *reason))
+        })
+        .collect()
 }
 
 type Rules = Vec<(bool, Glob, Vec<String>)>;

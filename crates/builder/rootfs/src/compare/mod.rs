@@ -1,6 +1,6 @@
 //! Our root against one that was made the usual way from the same packages: every difference, and the reason for
-//! it. What neither a rule of root.toml nor a line of the base's differences.toml explains is a fault, and so is a
-//! line that explains nothing.
+//! it. What neither a rule of root.toml (left out, masked) nor a line of the base's differences.toml explains is a
+//! fault, and so is a line that explains nothing.
 //!
 //! Owners are compared by name: the usual way numbers users as they come, we give each its own number. Times are
 //! not compared: the usual way's are those of the day.
@@ -13,12 +13,12 @@ use std::{
     fmt,
 };
 
-use pilotlight_tree::{Kind, Node, Tree, TreePath};
+use pilotlight_tree::{Kind, Node, PathError, Tree, TreePath};
 
 pub use reasons::Reasons;
 pub use usual::Usual;
 
-use crate::{Error, Root, files};
+use crate::{DATABASE, Error, Root, Spec, files, units};
 
 /// In what a path differs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +37,14 @@ pub enum Aspect {
     Target(String, String),
     /// The files' lines that only one side has: the usual root's, then ours. None when the content is not text.
     Content(Option<(BTreeSet<String>, BTreeSet<String>)>),
+    /// The files have the same lines, of the same words, in another order.
+    Order,
     /// Extended attributes that the usual root has; ours never has any.
     Attributes(Vec<String>),
 }
+
+/// How many lines of a file are shown that only one side has.
+const SHOWN: usize = 10;
 
 /// One path and all in which it differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,11 +64,12 @@ impl fmt::Display for Aspect {
             Self::Mode(usual, ours) => write!(out, "has mode {usual:04o} there and {ours:04o} here"),
             Self::Owner(usual, ours) => write!(out, "is {usual}'s there and {ours}'s here"),
             Self::Target(usual, ours) => write!(out, "points to {usual} there and to {ours} here"),
+            Self::Order => write!(out, "has the same lines and words in another order"),
             Self::Content(None) => write!(out, "has another content"),
             Self::Content(Some((usual, ours))) => {
                 write!(out, "has other lines")?;
-                usual.iter().take(5).try_for_each(|line| write!(out, "\n    there {line:?}"))?;
-                ours.iter().take(5).try_for_each(|line| write!(out, "\n    here  {line:?}"))
+                usual.iter().take(SHOWN).try_for_each(|line| write!(out, "\n    there {line:?}"))?;
+                ours.iter().take(SHOWN).try_for_each(|line| write!(out, "\n    here  {line:?}"))
             }
             Self::Attributes(names) => write!(out, "has {} there", names.join(", ")),
         }
@@ -100,33 +106,92 @@ impl Verdict {
     }
 }
 
-/// Compares `ours` with the `usual` root.
+/// The reason for what is ours alone and comes from no package.
+const OWN: &str = "files of Pilotlight's own";
+
+/// Compares `ours`, made by `spec`, with the `usual` root.
 ///
 /// # Errors
-/// A root whose /etc/passwd or /etc/group cannot be read.
-pub fn compare(usual: &Usual, ours: &Root, reasons: &Reasons) -> Result<Verdict, Error> {
-    let differences = differences(usual, &ours.tree)?;
+/// A root whose /etc/passwd, /etc/group or package database cannot be read.
+pub fn compare(usual: &Usual, ours: &Root, spec: &Spec, reasons: &Reasons) -> Result<Verdict, Error> {
+    let mut used = reasons.unused();
+    let usual = usual.moved(reasons, &mut used);
+    let differences = differences(&usual, &ours.tree)?;
     let paths: BTreeSet<&TreePath> =
         usual.tree.iter().chain(ours.tree.iter()).map(|(path, _)| path).collect();
     let mut verdict = Verdict { paths: paths.len(), ..Verdict::default() };
-    let left_out: BTreeMap<&TreePath, &str> =
-        ours.left_out.iter().map(|left| (&left.path, left.reason.as_str())).collect();
-    let mut used = reasons.unused();
+    let known = Known::of(ours, spec)?;
     for difference in differences {
-        let reason = match difference.aspects.as_slice() {
-            [Aspect::Missing] => left_out.get(&difference.path).copied(),
-            [Aspect::Added] if ours.owners.contains_key(&difference.path) => {
-                Some("files of Pilotlight's own")
-            }
-            _ => None,
-        };
-        match reason.or_else(|| reasons.of(&difference, &mut used)) {
+        let absent = |line: &str| names_absent(line, &usual.tree, &ours.tree);
+        let reason = known.reason(&difference).or_else(|| reasons.of_moved(&difference, &ours.tree));
+        match reason.or_else(|| reasons.of(&difference, absent, &mut used)) {
             Some(reason) => *verdict.explained.entry(reason.to_owned()).or_default() += 1,
             None => verdict.unexplained.push(difference),
         }
     }
     verdict.unused = reasons.told(&used);
     Ok(verdict)
+}
+
+/// What the root itself says about the paths that it has not got, and about its own.
+struct Known<'a> {
+    spec: &'a Spec,
+    left_out: BTreeMap<&'a TreePath, &'a str>,
+    masked: BTreeMap<TreePath, &'a str>,
+    own: BTreeSet<TreePath>,
+}
+
+impl<'a> Known<'a> {
+    fn of(ours: &'a Root, spec: &'a Spec) -> Result<Self, Error> {
+        let list = files::path(&format!("{DATABASE}/info/{}.list", spec.raw.own.package))?;
+        let mut own = BTreeSet::new();
+        for path in files::text(&ours.tree, &list)?.lines() {
+            // With the folders above it, as far as they are not known yet.
+            let mut next = Some(files::path(path)?);
+            while let Some(path) = next.filter(|path| !own.contains(path)) {
+                next = path.parent();
+                own.insert(path);
+            }
+        }
+        Ok(Self {
+            spec,
+            left_out: ours.left_out.iter().map(|left| (&left.path, left.reason.as_str())).collect(),
+            masked: units::masked(&ours.tree, spec).into_iter().collect(),
+            own,
+        })
+    }
+
+    fn reason(&self, difference: &Difference) -> Option<&'a str> {
+        let path = &difference.path;
+        match difference.aspects.as_slice() {
+            [Aspect::Missing] => {
+                self.left_out.get(path).copied().or_else(|| self.spec.reason_to_leave_out(path))
+            }
+            [Aspect::Added] if self.own.contains(path) => Some(OWN),
+            [Aspect::Added] => self.masked.get(path).copied(),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a line is about a file that the usual root has and ours has not: one of its words is the file's path,
+/// with or without the first `/`.
+fn names_absent(line: &str, usual: &Tree, ours: &Tree) -> bool {
+    line.split_whitespace().filter(|word| word.contains('/')).any(|word| {
+        let path = TreePath::parse(word).and_then(|path| behind_links(path, usual));
+        path.is_ok_and(|path| usual.get(&path).is_some() && ours.get(&path).is_none())
+    })
+}
+
+/// Where `path` is when its first folder is one of the links of the merged /usr.
+fn behind_links(path: TreePath, tree: &Tree) -> Result<TreePath, PathError> {
+    let bytes = path.as_bytes();
+    let Some(slash) = bytes.iter().position(|byte| *byte == b'/') else { return Ok(path) };
+    let (top, below) = bytes.split_at(slash);
+    match tree.get(&TreePath::parse(top)?).map(|node| &node.kind) {
+        Some(Kind::Symlink(target)) => TreePath::parse([target, below].concat()),
+        _ => Ok(path),
+    }
 }
 
 fn differences(usual: &Usual, ours: &Tree) -> Result<Vec<Difference>, Error> {
@@ -185,9 +250,27 @@ fn of_content(path: &TreePath, usual: &Tree, ours: &Tree) -> Option<Aspect> {
     let lines = |content| -> Option<BTreeSet<String>> {
         Some(std::str::from_utf8(content).ok()?.lines().map(str::to_owned).collect())
     };
+    if words(one).is_some_and(|words_of_one| words(other) == Some(words_of_one)) {
+        return Some(Aspect::Order);
+    }
     let Some((one, other)) = lines(one).zip(lines(other)) else { return Some(Aspect::Content(None)) };
     let only = |one: &BTreeSet<String>, other| one.difference(other).cloned().collect();
     Some(Aspect::Content(Some((only(&one, &other), only(&other, &one)))))
+}
+
+/// The lines of a text, each as its words in order.
+fn words(content: &[u8]) -> Option<Vec<Vec<&str>>> {
+    let text = std::str::from_utf8(content).ok()?;
+    let mut lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| {
+            let mut words: Vec<&str> = line.split_whitespace().collect();
+            words.sort_unstable();
+            words
+        })
+        .collect();
+    lines.sort_unstable();
+    Some(lines)
 }
 
 /// The kind of a node as a person names it. A second name of a file is a file.
@@ -226,6 +309,3 @@ impl Names {
         format!("{}:{}", name(&self.users, node.meta.uid), name(&self.groups, node.meta.gid))
     }
 }
-
-#[cfg(test)]
-mod tests;

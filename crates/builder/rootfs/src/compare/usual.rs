@@ -1,13 +1,14 @@
 //! A root that was made the usual way, read from the tar archive that `mmdebstrap` makes of it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
 };
 
 use pilotlight_tree::{Bytes, Kind, Meta, Node, Tree, TreePath};
 use tar::EntryType;
 
+use super::reasons::{Reasons, Unused};
 use crate::Error;
 
 /// What an archive's extended headers say besides attributes: names and numbers too long for the plain header.
@@ -79,6 +80,33 @@ impl Usual {
             usual.tree.insert(path, Node { meta, kind });
         }
         Ok(usual)
+    }
+
+    /// The same with every folder that `reasons` calls moved at the place where ours has it.
+    pub(super) fn moved(&self, reasons: &Reasons, unused: &mut Unused) -> Self {
+        let mut found = BTreeSet::new();
+        let mut place = |path: &TreePath| {
+            let mut all = reasons.moved.iter().enumerate();
+            let Some((number, moved)) = all.find(|(_, moved)| path.is_at_or_beneath(&moved.from)) else {
+                return path.clone();
+            };
+            found.insert(number);
+            let below = &path.as_bytes()[moved.from.as_bytes().len()..];
+            TreePath::parse([moved.to.as_bytes(), below].concat()).unwrap_or_else(|_| path.clone())
+        };
+        let mut tree = Tree::new(Meta::root(0o755, 0));
+        for (path, node) in self.tree.iter() {
+            let kind = match &node.kind {
+                Kind::HardLink(target) => Kind::HardLink(place(target)),
+                other => other.clone(),
+            };
+            tree.insert(place(path), Node { meta: node.meta, kind });
+        }
+        let attributes = self.attributes.iter().map(|(path, names)| (place(path), names.clone())).collect();
+        for number in found {
+            reasons.found_moved(number, unused);
+        }
+        Self { tree, attributes }
     }
 }
 
