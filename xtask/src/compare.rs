@@ -1,24 +1,14 @@
 //! `cargo xtask compare`: our root against one that `mmdebstrap` makes of the very same packages. A developer's verb:
 //! nothing else needs `mmdebstrap`, and a build never does.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
-};
+use std::{fmt::Write as _, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
-use pilotlight_card::{DIFFERENCES, RootPackage, Verdict, Workshop};
+use pilotlight_card::{DIFFERENCES, Verdict, Workshop};
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    Source,
-    bench::peer::{Architecture, in_own_namespace, on_path},
-    ui,
-};
+use crate::{Source, ui, usual};
 
 const SCRIPT: &str = include_str!("compare.sh");
 /// How many differences are shown, unless all are asked for.
@@ -83,68 +73,23 @@ fn usual_root(workshop: &Workshop, board: &str) -> anyhow::Result<PathBuf> {
     let provided = workshop.root_provided().join(", ");
     let modules = workshop.root_modules(board)?.join("\n") + "\n";
     let digests = packages.iter().map(|package| package.sha256.as_str());
-    let key = digest(digests.chain([SCRIPT, &provided, &modules]));
+    let key = digest(digests.chain([usual::PRELUDE, SCRIPT, &provided, &modules]));
     let parent = workshop.target().join("usual");
     let done = parent.join(format!("{key}.tar"));
     if done.is_file() {
         return Ok(done);
     }
-    let architecture = Architecture::Armhf;
-    let (emulator, magic, mask) = architecture.emulation();
-    let emulator = on_path(emulator)?;
-    on_path("mmdebstrap")?;
     fs::create_dir_all(&parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
     let work =
         tempfile::tempdir_in(&parent).with_context(|| format!("cannot write in {}", parent.display()))?;
-    // Another user reads in it: the root of the namespace.
-    fs::set_permissions(work.path(), fs::Permissions::from_mode(0o755))?;
-    repository(&packages, &work.path().join("repository"))?;
     let list = work.path().join("modules");
     fs::write(&list, modules).with_context(|| format!("cannot write {}", list.display()))?;
-    let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-    let mut architectures = vec![architecture.name()];
-    for package in packages.iter().filter(|package| package.architecture != "all") {
-        if !architectures.contains(&package.architecture.as_str()) {
-            architectures.push(&package.architecture);
-        }
-    }
+    let command = usual::command(workshop, work.path(), SCRIPT)?;
     eprintln!("{:>12} a root with mmdebstrap, which takes minutes", "Making");
-    let log = parent.join("make.log");
-    let output = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-    let mut command = Command::new("unshare");
-    command
-        .args(["--user", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", SCRIPT])
-        .env("FOLDER", work.path())
-        .env("ARCHITECTURE", architecture.name())
-        .env("ARCHITECTURES", architectures.join(","))
-        .env("EMULATOR", emulator)
-        .env("MAGIC", magic)
-        .env("MASK", mask)
-        .env("PACKAGES", names.join(","))
-        .env("PROVIDED", provided)
-        .stdin(Stdio::piped())
-        .stdout(output.try_clone()?)
-        .stderr(output);
-    in_own_namespace(&mut command)
-        .with_context(|| format!("mmdebstrap made no root; {} says why", log.display()))?;
+    usual::run(command, &parent.join("make.log"))?;
     fs::rename(work.path().join("root.tar"), &done)
         .with_context(|| format!("cannot name {}", done.display()))?;
     Ok(done)
-}
-
-/// A folder of packages with an index, as apt reads it.
-fn repository(packages: &[RootPackage], folder: &Path) -> anyhow::Result<()> {
-    fs::create_dir(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let mut index = String::new();
-    for package in packages {
-        let name = format!("{}.deb", package.sha256);
-        fs::copy(&package.path, folder.join(&name))
-            .with_context(|| format!("cannot copy {} to {}", package.path.display(), folder.display()))?;
-        let (control, size, sha256) = (package.control.trim_end(), package.size, &package.sha256);
-        _ = writeln!(index, "{control}\nFilename: ./{name}\nSize: {size}\nSHA256: {sha256}\n");
-    }
-    let path = folder.join("Packages");
-    fs::write(&path, index).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A short name for what is made from all `parts`.

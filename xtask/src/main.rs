@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod doctor;
 mod flash;
+mod foreign;
 mod image;
 mod lock;
 mod mend;
@@ -14,6 +15,7 @@ mod run;
 mod size;
 mod test;
 mod ui;
+mod usual;
 
 use std::{path::PathBuf, process::ExitCode};
 

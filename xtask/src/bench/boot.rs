@@ -21,9 +21,9 @@ use pilotlight_emulator::{
 
 use super::{
     Arguments,
-    peer::{self, Architecture, Peer},
+    peer::{self, Peer},
 };
-use crate::ui;
+use crate::{foreign::Architecture, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Boot {

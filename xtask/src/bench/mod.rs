@@ -2,7 +2,7 @@
 
 mod boot;
 mod image;
-pub(crate) mod peer;
+mod peer;
 mod usual;
 
 use std::process::ExitCode;

@@ -3,55 +3,21 @@
 
 use std::{
     fs,
-    io::Write as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
-use clap::ValueEnum;
+use anyhow::{Context as _, bail};
 use pilotlight_card::{Toolset, Workshop};
 use pilotlight_emulator::{Qemu, Serial, asker, console::NotHeard, counted::Counted, hub::Hub, pi::MAC};
+
+use crate::foreign::{Architecture, in_own_namespace, on_path};
 
 const SCRIPT: &str = include_str!("peer.sh");
 /// The set whose packages the peer has, besides dnsmasq and nginx.
 const SET: &str = "root";
 const ARCHIVE: &str = "debian";
-
-/// The architecture of the peer's packages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Architecture {
-    /// As on the card
-    Armhf,
-    /// As the kernel: for when a mirror's armhf index is not the one that was signed
-    Arm64,
-}
-
-impl Architecture {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Armhf => "armhf",
-            Self::Arm64 => "arm64",
-        }
-    }
-
-    /// QEMU's program for it, and the first bytes of an ELF file by which the kernel knows to use it.
-    pub(crate) fn emulation(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Armhf => (
-                "qemu-arm-static",
-                r"\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x28\x00",
-                r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
-            ),
-            Self::Arm64 => (
-                "qemu-aarch64-static",
-                r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
-                r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
-            ),
-        }
-    }
-}
 
 /// A peer, ready to be measured.
 #[derive(Debug)]
@@ -140,52 +106,6 @@ impl Peer {
         fs::rename(&scratch, &peer.folder).with_context(|| format!("cannot rename {}", scratch.display()))?;
         Ok(peer)
     }
-}
-
-pub(crate) fn on_path(program: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
-    found.with_context(|| {
-        format!("the usual root is made with {program}, which is not on this machine; apt install mmdebstrap qemu-user-static")
-    })
-}
-
-/// Runs a command that waits for a line of input as root of the user namespace it is in, with 65,536 users.
-pub(crate) fn in_own_namespace(command: &mut Command) -> anyhow::Result<()> {
-    let mut child = command.spawn().context("cannot start unshare")?;
-    let process = PathBuf::from(format!("/proc/{}", child.id()));
-    let own = fs::read_link("/proc/self/ns/user")?;
-    // `unshare` becomes the shell once it is in its namespace.
-    while fs::read_link(process.join("ns/user")).is_ok_and(|namespace| namespace == own) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    map(&process, "uid", rustix::process::getuid().as_raw(), child.id())?;
-    map(&process, "gid", rustix::process::getgid().as_raw(), child.id())?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(b"go\n").context("cannot tell the script to go on")?;
-    }
-    let status = child.wait().context("cannot wait for the script")?;
-    ensure!(status.success(), "it ended with {status}");
-    Ok(())
-}
-
-/// Root may write the map itself; others ask `newuidmap` for the range that /etc/subuid gives them.
-fn map(process: &Path, kind: &str, own: u32, child: u32) -> anyhow::Result<()> {
-    if own == 0 {
-        return fs::write(process.join(format!("{kind}_map")), "0 0 65536")
-            .with_context(|| format!("cannot map {kind}s"));
-    }
-    let file = format!("/etc/sub{kind}");
-    let user = std::env::var("USER").unwrap_or_default();
-    let text = fs::read_to_string(&file).unwrap_or_default();
-    let range = text.lines().find_map(|line| line.strip_prefix(&format!("{user}:"))?.split_once(':'));
-    let Some((start, count)) = range else { bail!("{file} gives {user} no ids; see newuidmap(1)") };
-    let status = Command::new(format!("new{kind}map"))
-        .args([&child.to_string(), "0", &own.to_string(), "1", "1", start, count])
-        .status()
-        .with_context(|| format!("cannot run new{kind}map"))?;
-    ensure!(status.success(), "new{kind}map ended with {status}");
-    Ok(())
 }
 
 /// Boots it once to the end and switches it off in good order.
