@@ -209,6 +209,16 @@ pub(crate) fn start_for_login(scene: &mut Scene, card: &Card, port: u16) -> Resu
     Ok(scene.start_pi(&pi)?)
 }
 
+/// Starts the card in QEMU's `virt` with a shell of root's on its console, and waits until everything is up.
+pub(crate) fn start_with_shell(scene: &mut Scene, card: &Card) -> Result<()> {
+    let append = "systemd.debug_shell=ttyAMA0";
+    let (card, boot) = (&card.path, &card.boot);
+    let pi = Pi { name: PI, kind: Machine::Virt, card, boot, start: Start::Kernel, append, wire: None };
+    scene.start_pi(&pi)?;
+    scene.wait_for(PI, "pilotlight: ready in ", Duration::from_secs(300))?;
+    Ok(())
+}
+
 /// Starts the card in the Pi of `kind` and waits for its ready line.
 pub(crate) fn start(scene: &mut Scene, kind: Machine, card: &Card) -> Result<String> {
     let append = JOURNAL_ON_CONSOLE;

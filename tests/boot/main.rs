@@ -1,6 +1,7 @@
 //! Layer `boot`: the image in QEMU, and PCs that boot from it. What happened is read from the Pi's events.
 
 mod card;
+mod database;
 mod pcs;
 mod pi;
 mod push;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
             ("slot-kernel-hangs", slots::kernel_hangs),
             ("slot-root-damaged", slots::root_damaged),
             ("slot-kernel-unreadable", slots::kernel_unreadable),
+            ("virt-package-database", database::verified),
             ("virt-push", push::kept_and_left),
             ("virt-bios-pc", pcs::bios),
             ("virt-uefi-pc", pcs::uefi),

@@ -38,6 +38,8 @@ struct Rules {
     left_out: Vec<(Vec<Glob>, Vec<Glob>)>,
     replaced: Vec<Glob>,
     owners: Vec<String>,
+    /// Where a script, or what stands in for it, puts a link in place of a package's empty folder.
+    links: BTreeMap<String, String>,
     /// Prefixes of modules that stay, below `kernel/`.
     kept_modules: Vec<String>,
 }
@@ -51,7 +53,7 @@ impl Rules {
         let spec: Table = read("bases/debian/root.toml")?.parse()?;
         let board = Board::parse("rpi3", &read("boards/rpi3.toml")?)?;
         let scripts = spec.get("scripts").and_then(Value::as_table).into_iter().flat_map(Table::values);
-        let steps = scripts.chain(list(&spec, "step")).filter_map(Value::as_table);
+        let steps: Vec<&Table> = scripts.chain(list(&spec, "step")).filter_map(Value::as_table).collect();
         Ok(Self {
             left_out: tables(&spec, "leave-out")
                 .map(|rule| (globs(rule, "paths"), globs(rule, "except")))
@@ -60,7 +62,13 @@ impl Rules {
                 .filter_map(|rule| text(rule, "path"))
                 .map(Glob::path)
                 .collect(),
+            links: steps
+                .iter()
+                .flat_map(|step| tables(step, "links"))
+                .filter_map(|link| Some((text(link, "path")?.to_owned(), text(link, "target")?.to_owned())))
+                .collect(),
             owners: steps
+                .iter()
                 .flat_map(|step| tables(step, "owners"))
                 .filter_map(|owner| text(owner, "path").map(str::to_owned))
                 .collect(),
@@ -122,6 +130,9 @@ impl Expectations {
         };
         if self.rules.may_differ(&place) {
             return None;
+        }
+        if let Some(target) = self.rules.links.get(path).filter(|_| node.kind == Kind::Directory) {
+            return (entry.link.as_ref() != Some(target)).then(|| format!("is no link to {target}"));
         }
         let expected = mode(node);
         let owner = format!("{}/{}", node.meta.uid, node.meta.gid);

@@ -47,6 +47,14 @@ pub enum SceneError {
     /// There is no such machine.
     #[error("the scene has no machine {0:?} with a console")]
     Unknown(String),
+    /// Nothing can be typed there.
+    #[error("cannot type on the console of the machine {machine}")]
+    Deaf {
+        /// The machine.
+        machine: String,
+        /// How it failed.
+        source: io::Error,
+    },
     /// Something did not come.
     #[error("{machine}: {what} {reason}; consoles and traffic are in {folder}\n{tail}")]
     Missed {
@@ -138,6 +146,13 @@ impl Scene {
         self.wait(machine, &what, patience, |heard| {
             heard.lines.iter().find(|line| line.text.contains(text)).map(|line| line.text.clone())
         })
+    }
+
+    /// Types `text` on `machine`'s console.
+    pub fn type_text(&mut self, machine: &str, text: &str) -> Result<(), SceneError> {
+        let found = self.machines.iter_mut().find(|known| known.name() == machine);
+        let found = found.ok_or_else(|| SceneError::Unknown(machine.to_owned()))?;
+        found.type_text(text).map_err(|source| SceneError::Deaf { machine: machine.to_owned(), source })
     }
 
     /// All that `machine` has said so far.

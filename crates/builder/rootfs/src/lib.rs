@@ -26,6 +26,7 @@ mod steps;
 mod sysusers;
 mod units;
 mod users;
+mod volatile;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -141,6 +142,9 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Root, Error> {
     certificates::write(&mut tree, epoch)?;
     alternatives::write(&mut tree, spec, &installed, &merge, epoch)?;
     units::set_up(&mut tree, spec, epoch)?;
+    let in_memory = volatile::write(&mut tree, epoch)?;
+    owners.insert(in_memory.clone(), spec.raw.own.package.clone());
+    own.push(in_memory);
     own.sort();
     own.dedup();
     dpkg::write(&mut tree, &packages, spec, inputs.version, &own, &merge, epoch)?;

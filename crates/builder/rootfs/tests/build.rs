@@ -53,7 +53,7 @@ fn a_root_is_whole() {
     check("/usr/lib/sysimage/dpkg/info/tool.md5sums", "0  bin/tool\n");
     check(
         "/usr/lib/sysimage/dpkg/info/pilotlight.list",
-        "/.\n/etc/new\n/usr/lib/pilotlight/x\n/usr/share/pilotlight/packages\n",
+        "/.\n/etc/new\n/usr/lib/pilotlight/x\n/usr/lib/tmpfiles.d/packages.conf\n/usr/share/pilotlight/packages\n",
     );
     let status = text(&root, "/usr/lib/sysimage/dpkg/status");
     assert!(status.contains("Package: tool\nStatus: install ok installed\nVersion: 1\n"), "{status}");
