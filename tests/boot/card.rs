@@ -38,17 +38,28 @@ pub(crate) fn scene(name: &str) -> Result<Scene> {
 /// A card, and what the firmware read from it before anything was done to it.
 pub(crate) struct Card {
     path: PathBuf,
+    board: Board,
     boot: BootFiles,
 }
 
 /// A work copy of the image under test, in the scene's folder.
 pub(crate) fn of_image(scene: &Scene) -> Result<Card> {
-    Card::copy(scene, &surroundings::image()?)
+    Card::copy(scene, &surroundings::image()?, surroundings::BOARD)
 }
 
 /// A work copy of a card with the lab `tests/labs/NAME.toml`, made by the builder as anyone would make it.
 pub(crate) fn of_lab(scene: &Scene, name: &str) -> Result<Card> {
     of_lab_file(scene, &lab_file(name))
+}
+
+/// A work copy of another board's card.
+pub(crate) fn of_board(scene: &Scene, board: &str) -> Result<Card> {
+    let image = scene.folder().join("image.img");
+    let mut build = Command::new(surroundings::xtask()?);
+    build.current_dir(checkout()).args(["image", "--board", board, "--out"]).arg(&image);
+    must(&mut build, Duration::from_secs(600))
+        .with_context(|| format!("could not make a card for {board}"))?;
+    Card::copy(scene, &image, board)
 }
 
 /// Where the lab `NAME` of the scenes is.
@@ -62,19 +73,22 @@ pub(crate) fn of_lab_file(scene: &Scene, lab: &Path) -> Result<Card> {
     let mut build = Command::new(surroundings::xtask()?);
     build.current_dir(checkout()).args(["image", "--lab"]).arg(lab).arg("--out").arg(&image);
     must(&mut build, Duration::from_secs(600)).context("could not make a card with the scene's lab")?;
-    Card::copy(scene, &image)
+    Card::copy(scene, &image, surroundings::BOARD)
 }
 
 impl Card {
-    fn copy(scene: &Scene, image: &Path) -> Result<Self> {
+    fn copy(scene: &Scene, image: &Path, board: &str) -> Result<Self> {
         let path = scene.folder().join("card.img");
         card::work_copy(image, &path)?;
-        let board = checkout().join("boards/rpi3.toml");
-        let text =
-            fs::read_to_string(&board).with_context(|| format!("could not read {}", board.display()))?;
-        let board = Board::parse("rpi3", &text)?;
-        let boot = BootFiles::of_card(&path, &board.emulator.device_tree, scene.folder())?;
-        Ok(Self { path, boot })
+        let board = surroundings::board(board)?;
+        let boot = BootFiles::of_card(&path, board.device_tree(), scene.folder())?;
+        Ok(Self { path, board, boot })
+    }
+
+    /// QEMU's play of the board that the card is for.
+    pub(crate) fn played(&self) -> Result<Machine<'_>> {
+        let emulator = self.board.emulator.as_ref();
+        Ok(Machine::Board(emulator.with_context(|| format!("QEMU does not play {}", self.board.name))?))
     }
 
     /// Takes the data partition out of the partition table.
@@ -189,13 +203,12 @@ impl Card {
     }
 }
 
-/// Starts the card in the Pi 3 through its boot loader, as a board does it.
+/// Starts the card in its board through the boot loader, as a board does it.
 pub(crate) fn power_on(scene: &mut Scene, card: &Card) -> Result<()> {
     // As the firmware does: from whichever slot the table names now.
     let boot = BootFiles::of_card(&card.path, &card.boot.device_tree.to_string_lossy(), scene.folder())?;
-    let (card, boot) = (&card.path, &boot);
-    let pi =
-        Pi { name: PI, kind: Machine::Raspi3b, card, boot, start: Start::Loader, append: "", wire: None };
+    let (kind, card, boot) = (card.played()?, &card.path, &boot);
+    let pi = Pi { name: PI, kind, card, boot, start: Start::Loader, append: "", wire: None };
     Ok(scene.start_pi(&pi)?)
 }
 
@@ -219,12 +232,17 @@ pub(crate) fn start_with_shell(scene: &mut Scene, card: &Card) -> Result<()> {
     Ok(())
 }
 
-/// Starts the card in the Pi of `kind` and waits for its ready line.
-pub(crate) fn start(scene: &mut Scene, kind: Machine, card: &Card) -> Result<String> {
+/// Starts the card in the machine `kind` and waits for its ready line.
+pub(crate) fn start(scene: &mut Scene, kind: Machine<'_>, card: &Card) -> Result<String> {
     let append = JOURNAL_ON_CONSOLE;
     let pi =
         Pi { name: PI, kind, card: &card.path, boot: &card.boot, start: Start::Kernel, append, wire: None };
     scene.start_pi(&pi)?;
+    ready(scene)
+}
+
+/// Waits for the ready line.
+pub(crate) fn ready(scene: &Scene) -> Result<String> {
     let ready = scene.wait_for(PI, "pilotlight: ready in ", Duration::from_secs(300))?;
     println!("{}", ready.split_once("pilotlight: ").map_or(ready.as_str(), |(_, line)| line));
     Ok(ready)

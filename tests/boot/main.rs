@@ -16,6 +16,7 @@ fn main() -> ExitCode {
             ("raspi3b-data-present", pi::data_present),
             ("raspi3b-data-absent", pi::data_absent),
             ("raspi3b-data-corrupt", pi::data_corrupt),
+            ("other-boards", pi::other_boards),
             ("virt-larger-card", pi::larger_card),
             ("virt-data-with-errors", pi::data_with_errors),
             ("slot-settled-and-tried", slots::settled_and_tried),

@@ -10,6 +10,7 @@ use pilotlight_emulator::{
     pi::Kind,
     scene::Scene,
 };
+use pilotlight_tests::surroundings;
 
 use crate::{
     card::{self, Card},
@@ -21,7 +22,7 @@ use crate::{
 pub(crate) fn data_present() -> Result<()> {
     let mut scene = card::scene("raspi3b-data-present")?;
     let card = card::of_image(&scene)?;
-    let ready = card::start(&mut scene, Kind::Raspi3b, &card)?;
+    let ready = card::start(&mut scene, card.played()?, &card)?;
     all_is_well(&ready, "data: ok")?;
     nothing_complains(&scene)?;
     let mac = "52:54:00:77:00:99";
@@ -93,12 +94,35 @@ pub(crate) fn data_with_errors() -> Result<()> {
     card::tidy(scene)
 }
 
+/// Every other board's own image, through its own boot loader where QEMU plays the board, to the ready line and an address
+/// for a machine on its wire.
+pub(crate) fn other_boards() -> Result<()> {
+    let boards = surroundings::boards()?;
+    for board in boards.iter().filter(|board| board.name != surroundings::BOARD) {
+        println!("{}", board.title);
+        let mut scene = card::scene(&format!("board-{}", board.name))?;
+        let card = card::of_board(&scene, &board.name)?;
+        let ready = if board.emulator.is_some() {
+            card::power_on(&mut scene, &card)?;
+            card::ready(&scene)
+        } else {
+            card::start(&mut scene, Kind::Virt, &card)
+        };
+        let ready = ready.with_context(|| board.title.clone())?;
+        all_is_well(&ready, "data: ok")?;
+        asker::first_offer(scene.hub().path(), Duration::from_secs(300))
+            .with_context(|| format!("{} offered no address", board.title))?;
+        card::tidy(scene)?;
+    }
+    Ok(())
+}
+
 /// Without usable data the Pi comes up all the same, and says so.
 fn serves_without(name: &str, spoil: fn(&Card) -> Result<()>, expect: &str) -> Result<()> {
     let mut scene = card::scene(name)?;
     let card = card::of_image(&scene)?;
     spoil(&card)?;
-    let ready = card::start(&mut scene, Kind::Raspi3b, &card)?;
+    let ready = card::start(&mut scene, card.played()?, &card)?;
     all_is_well(&ready, expect)?;
     // An address is offered without a disk; the default lab listens for another server first.
     asker::first_offer(scene.hub().path(), Duration::from_secs(300)).context("no address was offered")?;

@@ -112,6 +112,11 @@ pub(crate) fn of_words() -> Result<()> {
         ("nothing to measure", &["bench"]),
         ("a number that is none", &["bench", "--rounds", "few", "image"]),
         ("a size of another board", &["size", "--board", "rpi"]),
+        ("a machine that QEMU does not play", &["run", "--machine", "raspi9"]),
+        (
+            "a machine that does not start the board's kernel",
+            &["run", "--board", "rpi2", "--machine", "virt"],
+        ),
         ("another firmware", &["run", "--pc", "efi"]),
         ("no address for downloads", &["publish"]),
         ("an address that is none", &["publish", "--url", "cards.example"]),

@@ -4,12 +4,11 @@
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
-use pilotlight_board::Board;
 use pilotlight_card::{Settings, Workshop};
 use pilotlight_rootfs::{DATABASE, Glob};
 use pilotlight_tests::{
     process::{must, run},
-    surroundings::{Tools, checkout},
+    surroundings::{self, Tools, checkout},
 };
 use pilotlight_tree::{Kind, Node, Package, TreePath};
 use toml::{Table, Value};
@@ -51,7 +50,7 @@ impl Rules {
             fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
         };
         let spec: Table = read("bases/debian/root.toml")?.parse()?;
-        let board = Board::parse("rpi3", &read("boards/rpi3.toml")?)?;
+        let board = surroundings::board(surroundings::BOARD)?;
         let scripts = spec.get("scripts").and_then(Value::as_table).into_iter().flat_map(Table::values);
         let steps: Vec<&Table> = scripts.chain(list(&spec, "step")).filter_map(Value::as_table).collect();
         Ok(Self {

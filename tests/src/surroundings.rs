@@ -2,11 +2,14 @@
 
 use std::{
     env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use pilotlight_board::{Board, MODULE_GROUPS};
 
 /// A folder of unpacked packages: runnable programs in `bin`, the packages' files in `root`.
 #[derive(Debug, Clone)]
@@ -60,6 +63,31 @@ impl Tools {
 /// The image under test.
 pub fn image() -> Result<PathBuf> {
     path("PILOTLIGHT_IMAGE")
+}
+
+/// The board that it is for.
+pub const BOARD: &str = "rpi3";
+
+/// A board of the tree.
+pub fn board(name: &str) -> Result<Board> {
+    let read = |name: &str| {
+        let path = checkout().join("boards").join(name);
+        fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
+    };
+    Ok(Board::parse(name, &read(&format!("{name}.toml"))?, &read(MODULE_GROUPS)?)?)
+}
+
+/// All boards of the tree, by name.
+pub fn boards() -> Result<Vec<Board>> {
+    let mut boards = Vec::new();
+    for entry in fs::read_dir(checkout().join("boards")).context("could not list the boards")? {
+        let path = entry?.path();
+        if let (Some("toml"), Some(name)) = (path.extension().and_then(OsStr::to_str), path.file_stem()) {
+            boards.push(board(&name.to_string_lossy())?);
+        }
+    }
+    boards.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(boards)
 }
 
 /// The `xtask` program.

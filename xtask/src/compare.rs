@@ -8,7 +8,7 @@ use clap::Args;
 use pilotlight_card::{DIFFERENCES, Verdict, Workshop};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Source, ui, usual};
+use crate::{BOARD, Source, ui, usual};
 
 const SCRIPT: &str = include_str!("compare.sh");
 /// How many differences are shown, unless all are asked for.
@@ -17,7 +17,7 @@ const SHOWN: usize = 60;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The board: a file of boards/ without its ending
-    #[arg(long, default_value = "rpi3")]
+    #[arg(long, default_value = BOARD)]
     board: String,
     /// A tar archive of a root that was made the usual way [default: one made now with mmdebstrap, kept in target/usual]
     #[arg(long, value_name = "ROOT.TAR")]
@@ -69,8 +69,8 @@ fn told(verdict: &Verdict, shown: usize) -> String {
 
 /// The usual root of the packages in the lock, made unless it is there.
 fn usual_root(workshop: &Workshop, board: &str) -> anyhow::Result<PathBuf> {
-    let packages = workshop.root_packages()?;
-    let provided = workshop.root_provided().join(", ");
+    let packages = workshop.root_packages(board)?;
+    let provided = workshop.root_provided(board)?.join(", ");
     let modules = workshop.root_modules(board)?.join("\n") + "\n";
     let digests = packages.iter().map(|package| package.sha256.as_str());
     let key = digest(digests.chain([usual::PRELUDE, SCRIPT, &provided, &modules]));
@@ -84,7 +84,7 @@ fn usual_root(workshop: &Workshop, board: &str) -> anyhow::Result<PathBuf> {
         tempfile::tempdir_in(&parent).with_context(|| format!("cannot write in {}", parent.display()))?;
     let list = work.path().join("modules");
     fs::write(&list, modules).with_context(|| format!("cannot write {}", list.display()))?;
-    let command = usual::command(workshop, work.path(), SCRIPT)?;
+    let command = usual::command(workshop, board, work.path(), SCRIPT)?;
     eprintln!("{:>12} a root with mmdebstrap, which takes minutes", "Making");
     usual::run(command, &parent.join("make.log"))?;
     fs::rename(work.path().join("root.tar"), &done)

@@ -3,19 +3,15 @@
 use std::{path::Path, process::Command, process::ExitCode};
 
 use clap::Args;
-use pilotlight_card::Workshop;
+use pilotlight_card::{Toolset, Workshop};
 
-use crate::{Source, ui};
+use crate::{BOARD, Source, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     source: Source,
 }
-
-/// Sets of packages that an image needs, and those that only the tests need.
-const FOR_IMAGE: &[&str] = &["root", "login", "payload", "firmware", "toolchain"];
-const FOR_TESTS: &[&str] = &["emulator", "clients", "checkers"];
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut good = true;
@@ -41,10 +37,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     println!("\nwhat is in the cache {}", workshop.archives().cache().root().display());
     let mut missing = 0;
-    for (purpose, sets) in [("for an image", FOR_IMAGE), ("for the tests", FOR_TESTS)] {
+    let for_image = workshop.sets(&workshop.board(BOARD)?.0);
+    let mut for_tests: Vec<String> = Toolset::ALL.iter().map(|tools| tools.set().to_owned()).collect();
+    for board in workshop.boards()? {
+        for_tests.extend(workshop.sets(&workshop.board(&board)?.0));
+    }
+    for_tests.sort();
+    for_tests.dedup();
+    for_tests.retain(|set| !for_image.contains(set));
+    for (purpose, sets) in [("for an image", for_image), ("for the tests", for_tests)] {
         println!("  {purpose}");
         for set in sets {
-            missing += one_set(&workshop, set)?;
+            missing += one_set(&workshop, &set)?;
         }
     }
     println!("\nto be fetched in all: {}", ui::bytes(missing));

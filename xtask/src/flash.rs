@@ -18,7 +18,7 @@ use pilotlight_flash::{
 };
 use pilotlight_image::card;
 
-use crate::{Source, ui};
+use crate::{BOARD, Source, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(num_args = 0..=2, value_name = "DEVICE")]
     device: Vec<PathBuf>,
     /// The board whose image is made
-    #[arg(long, default_value = "rpi3", conflicts_with = "image")]
+    #[arg(long, default_value = BOARD, conflicts_with = "image")]
     board: String,
     /// The lab to put on the card [default: the one that is on the card already, else the one that every image brings]
     #[arg(long, value_name = "LAB.TOML")]

@@ -5,12 +5,12 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 use clap::Args;
 use pilotlight_card::{ImageRequest, Report, Workshop};
 
-use crate::{Source, size, ui};
+use crate::{BOARD, Source, size, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The board: a file of boards/ without its ending
-    #[arg(long, default_value = "rpi3")]
+    #[arg(long, default_value = BOARD)]
     board: String,
     /// The lab to put on the card [default: the one that every image brings along]
     #[arg(long, value_name = "LAB.TOML")]

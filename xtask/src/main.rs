@@ -1,6 +1,7 @@
 //! The builder's command line: verbs and their words. What they do lives in `crates/builder`.
 
 mod bench;
+mod boards;
 mod check;
 mod compare;
 mod doctor;
@@ -20,6 +21,9 @@ mod usual;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
+
+/// The board of whoever names none, and the one that the tests and figures are about.
+const BOARD: &str = "rpi3";
 
 /// Makes a network-boot server on an SD card for a Raspberry Pi.
 #[derive(Debug, Parser)]
@@ -45,6 +49,8 @@ enum Verb {
     Test(test::Arguments),
     /// Bring pilotlight.lock up to what archives.toml asks for; move what is locked; look for security updates
     Lock(lock::Arguments),
+    /// List the boards, and what QEMU can and cannot show of each
+    Boards,
     /// Check a lab.toml and say everything that is wrong with it
     Check(check::Arguments),
     /// Say what is on this machine, what would be fetched, and how much
@@ -100,7 +106,7 @@ impl Verb {
             Self::Bench(arguments) => Some(&arguments.source),
             Self::Size(arguments) => Some(&arguments.source),
             Self::Compare(arguments) => Some(&arguments.source),
-            Self::Test(_) | Self::Lock(_) | Self::Check(_) | Self::Doctor(_) => None,
+            Self::Test(_) | Self::Lock(_) | Self::Boards | Self::Check(_) | Self::Doctor(_) => None,
         }
     }
 
@@ -113,6 +119,7 @@ impl Verb {
             Self::Run(arguments) => run::run(arguments),
             Self::Test(arguments) => test::run(arguments),
             Self::Lock(arguments) => lock::run(arguments),
+            Self::Boards => boards::run(),
             Self::Check(arguments) => check::run(arguments),
             Self::Doctor(arguments) => doctor::run(arguments),
             Self::Bench(arguments) => bench::run(arguments),

@@ -15,7 +15,7 @@ use pilotlight_card::{ImageRequest, Workshop};
 use pilotlight_flash::{OsEntry, day, os_list};
 use pilotlight_image::Digest;
 
-use crate::{Source, ui};
+use crate::{BOARD, Source, ui};
 
 /// Bytes that are packed on their own, by one core. Part of what makes two packings the same.
 const BLOCK: u64 = 16 << 20;
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "URL")]
     url: String,
     /// The boards: files of boards/ without their ending
-    #[arg(long = "board", default_value = "rpi3")]
+    #[arg(long = "board", default_value = BOARD)]
     boards: Vec<String>,
     /// The lab to put on the card [default: the one that every image brings along]
     #[arg(long, value_name = "LAB.TOML")]

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use pilotlight_card::{ImageRequest, Toolset, Workshop};
+use pilotlight_card::{Architecture, Board, ImageRequest, Toolset, Workshop};
 use pilotlight_emulator::{
     Qemu, Serial, card,
     hub::Hub,
@@ -17,24 +17,32 @@ use pilotlight_emulator::{
     pi::{BootFiles, Kind, Pi, Start, Wire},
 };
 
-use crate::{Source, ui};
+use crate::{BOARD, Source, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The board
-    #[arg(long, default_value = "rpi3")]
+    #[arg(long, default_value = BOARD)]
     board: String,
     /// The lab to put on the card
     #[arg(long, value_name = "LAB.TOML")]
     lab: Option<PathBuf>,
-    /// The machine that QEMU plays: the board's own, or `virt` with a faster wire [default: the board's; `virt` with --pc]
+    /// The machine that QEMU plays [default: the board; `virt` with --pc]
     #[arg(long)]
-    machine: Option<String>,
+    machine: Option<MachineKind>,
     /// Put a PC with this firmware on the Pi's wire
     #[arg(long, value_name = "FIRMWARE")]
     pc: Option<PcFirmware>,
     #[command(flatten)]
     pub(crate) source: Source,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MachineKind {
+    /// The board itself
+    Board,
+    /// No board that exists, with a faster wire; for boards with a 64-bit kernel
+    Virt,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,9 +67,31 @@ fn wait_for_the_pi(hub: &Hub) {
     std::thread::sleep(Duration::from_secs(5));
 }
 
+/// What QEMU plays.
+fn kind<'b>(board: &'b Board, arguments: &Arguments) -> anyhow::Result<Kind<'b>> {
+    let default = if arguments.pc.is_some() { MachineKind::Virt } else { MachineKind::Board };
+    match (arguments.machine.unwrap_or(default), &board.emulator) {
+        (MachineKind::Board, Some(emulator)) => Ok(Kind::Board(emulator)),
+        (MachineKind::Virt, _) if board.kernel.architecture == Architecture::Arm64 => Ok(Kind::Virt),
+        (MachineKind::Board, None) => {
+            bail!(
+                "QEMU does not play {}: `cargo xtask boards` says what it can; --machine virt starts its kernel",
+                board.title
+            )
+        }
+        (MachineKind::Virt, _) => {
+            bail!(
+                "{} has a 32-bit kernel, and `virt` starts 64-bit ones: --machine board plays it",
+                board.title
+            )
+        }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
     let (board, _) = workshop.board(&arguments.board)?;
+    let kind = kind(&board, arguments)?;
     let toolbox = workshop.toolbox(Toolset::Emulator)?;
     let qemu = Qemu::unpacked(toolbox.folder())?;
 
@@ -76,7 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     workshop.image(&request)?;
     let disk = folder.join("card.img");
     card::work_copy(&image, &disk)?;
-    let boot = BootFiles::of_card(&disk, &board.emulator.device_tree, &folder)?;
+    let boot = BootFiles::of_card(&disk, board.device_tree(), &folder)?;
 
     // Unix sockets have short names: the workspace's path may be too long for one.
     let sockets = tempfile::tempdir().context("cannot make a folder for the wire's socket")?;
@@ -84,11 +114,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let capture = folder.join("wire.pcap");
     let hub = Hub::start(&wire, Some(&capture)).context("cannot start the wire")?;
 
-    let machine = arguments.machine.as_deref().unwrap_or(match arguments.pc {
-        Some(_) => "virt",
-        None => &board.emulator.machine,
-    });
-    let kind: Kind = machine.parse()?;
     // Where there is a board to play, as on the board.
     let start = if kind == Kind::Virt { Start::Kernel } else { Start::Loader };
     let wire = Some(Wire::Hub(hub.path()));

@@ -8,7 +8,7 @@ use pilotlight_card::{
     spend::{FileCost, PackageCost, Spend, sum},
 };
 
-use crate::{Source, ui};
+use crate::{BOARD, Source, ui};
 
 /// Firmware, kernel, initrd and root, the payload apart, may take this many bytes at the most.
 pub(crate) const LIMIT: u64 = 90_000_000;
@@ -16,7 +16,7 @@ pub(crate) const LIMIT: u64 = 90_000_000;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The board: a file of boards/ without its ending
-    #[arg(long, default_value = "rpi3")]
+    #[arg(long, default_value = BOARD)]
     board: String,
     /// Show this many packages and files; 0 shows all
     #[arg(long, default_value_t = 20, value_name = "COUNT")]

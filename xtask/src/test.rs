@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use pilotlight_card::{ImageRequest, Toolset, Workshop};
 use xshell::{Cmd, Shell, cmd};
 
-use crate::{Source, mend, ui};
+use crate::{BOARD, Source, mend, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -112,7 +112,7 @@ fn system(shell: &Shell, workspace: &Path, arguments: &Arguments, layer: Layer) 
         needs.push(("PILOTLIGHT_TOOLS_CHECKERS", workshop.toolbox(Toolset::Checkers)?.folder().to_owned()));
         needs.push(("PILOTLIGHT_TOOLS_DESK", workshop.toolbox(Toolset::Desk)?.folder().to_owned()));
         needs.push(("PILOTLIGHT_TOOLS_EMULATOR", workshop.toolbox(Toolset::Emulator)?.folder().to_owned()));
-        needs.push(("PILOTLIGHT_IMAGE", workshop.image(&ImageRequest::board("rpi3"))?.image));
+        needs.push(("PILOTLIGHT_IMAGE", workshop.image(&ImageRequest::board(BOARD))?.image));
         needs.push(("PILOTLIGHT_XTASK", std::env::current_exe().context("cannot find this very program")?));
     }
     let targets: &[&str] = match layer {

@@ -23,7 +23,7 @@ use super::{
     Arguments,
     peer::{self, Peer},
 };
-use crate::{foreign::Architecture, ui};
+use crate::{BOARD, foreign::Architecture, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Boot {
@@ -117,11 +117,10 @@ fn plugin(workshop: &Workshop) -> anyhow::Result<PathBuf> {
 fn ours(workshop: &Workshop, scratch: &Path) -> anyhow::Result<System<'static>> {
     let (image, lab) = (scratch.join("ours.img"), scratch.join("lab.toml"));
     fs::write(&lab, LAB).with_context(|| format!("cannot write {}", lab.display()))?;
-    let board = "rpi3";
-    let request = ImageRequest { out: Some(image.clone()), lab: Some(lab), ..ImageRequest::board(board) };
+    let request = ImageRequest { out: Some(image.clone()), lab: Some(lab), ..ImageRequest::board(BOARD) };
     workshop.image(&request)?;
-    let (board, _) = workshop.board(board)?;
-    let boot = BootFiles::of_card(&image, &board.emulator.device_tree, scratch)?;
+    let (board, _) = workshop.board(BOARD)?;
+    let boot = BootFiles::of_card(&image, board.device_tree(), scratch)?;
     Ok(System {
         name: "pilotlight",
         kernel: boot.kernel,

@@ -17,7 +17,7 @@ use nix::sys::{
 use pilotlight_card::{ImageRequest, Workshop};
 
 use super::{Arguments, usual};
-use crate::{ui, usual::lacks};
+use crate::{BOARD, ui, usual::lacks};
 
 /// The package that counts as changed: a large one of the root.
 const CHANGED: &str = "systemd";
@@ -106,10 +106,8 @@ pub(crate) fn run(arguments: &Arguments, image: &Image) -> anyhow::Result<()> {
         medians.push((name, show(name, taken)));
     }
     let peak = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
-    let report = workshop.image(&ImageRequest {
-        out: Some(scratch.path().join("bench.img")),
-        ..ImageRequest::board("rpi3")
-    })?;
+    let report = workshop
+        .image(&ImageRequest { out: Some(scratch.path().join("bench.img")), ..ImageRequest::board(BOARD) })?;
     println!(
         "peak memory {}; firmware, kernel, initrd and root {}; for other machines {} of it as files",
         ui::bytes(u64::try_from(peak)? << 10),

@@ -12,7 +12,10 @@ use anyhow::{Context as _, bail};
 use pilotlight_card::{Toolset, Workshop};
 use pilotlight_emulator::{Qemu, Serial, asker, console::NotHeard, counted::Counted, hub::Hub, pi::MAC};
 
-use crate::foreign::{Architecture, in_own_namespace, on_path};
+use crate::{
+    BOARD,
+    foreign::{Architecture, in_own_namespace, on_path},
+};
 
 const SCRIPT: &str = include_str!("peer.sh");
 /// The set whose packages the peer has, besides dnsmasq and nginx.
@@ -52,7 +55,9 @@ impl Peer {
     ) -> anyhow::Result<Self> {
         let lock = workshop.lock();
         let locked = lock.sets.get(SET).with_context(|| format!("the lock has no set {SET}"))?;
-        let kernel = locked.packages.iter().find(|package| package.name.starts_with("linux-image-6"));
+        let (board, _) = workshop.board(BOARD)?;
+        let kernels = lock.sets.get(&board.kernel.set).context("the lock has no kernels")?;
+        let kernel = kernels.packages.iter().find(|package| package.name.starts_with("linux-image-6"));
         let kernel = kernel.context("the lock has no kernel")?;
         let name = format!("{}-{}-{}", architecture.name(), locked.spec, &kernel.sha256.to_string()[..16]);
         let folder = workshop.target().join("peer").join(name);
@@ -65,9 +70,8 @@ impl Peer {
         let emulator = on_path(emulator)?;
         on_path("mmdebstrap")?;
         // The same packages by name, in the versions that the mirror has now; the kernel itself is ours.
-        let packages = locked.packages.iter().filter(|package| !package.name.starts_with("linux-image-"));
-        let packages: Vec<&str> = packages.map(|package| package.name.as_str()).collect();
-        workshop.fetch(&[SET])?;
+        let packages: Vec<&str> = locked.packages.iter().map(|package| package.name.as_str()).collect();
+        workshop.fetch(&[SET, &board.kernel.set])?;
         let object = workshop.archives().cache().object(&kernel.sha256);
         let scratch = peer.folder.with_extension("new");
         let _ = fs::remove_dir_all(&scratch);

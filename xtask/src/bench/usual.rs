@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use pilotlight_card::{Toolset, Workshop};
 
-use crate::usual;
+use crate::{BOARD, usual};
 
 const SCRIPT: &str = include_str!("usual.sh");
 /// The set of what the Pi hands to other machines. Its packages are unpacked, not installed.
@@ -30,7 +30,7 @@ pub(crate) fn make(workshop: &Workshop, scratch: &Path) -> anyhow::Result<Durati
         fs::copy(&object, payload.join(format!("{}.deb", package.name)))
             .with_context(|| format!("cannot copy {}", object.display()))?;
     }
-    let mut command = usual::command(workshop, scratch, SCRIPT)?;
+    let mut command = usual::command(workshop, BOARD, scratch, SCRIPT)?;
     let tools = workshop.toolbox(Toolset::Checkers)?;
     for (variable, program) in [
         ("MKSQUASHFS", "mksquashfs"),

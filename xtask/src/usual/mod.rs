@@ -28,18 +28,24 @@ pub(crate) fn lacks() -> Option<String> {
     })
 }
 
-/// A command for [`run`]: `script`, behind the prelude, in `folder`, which gets a repository of the card's packages.
+/// A command for [`run`]: `script`, behind the prelude, in `folder`, which gets a repository of the packages of the card
+/// for `board`.
 ///
 /// # Errors
 /// A package that no mirror gives; a program that is not on this machine; a folder that cannot be written to.
-pub(crate) fn command(workshop: &Workshop, folder: &Path, script: &str) -> anyhow::Result<Command> {
+pub(crate) fn command(
+    workshop: &Workshop,
+    board: &str,
+    folder: &Path,
+    script: &str,
+) -> anyhow::Result<Command> {
     let (emulator, magic, mask) = ARCHITECTURE.emulation();
     let emulator = on_path(emulator)?;
     on_path("mmdebstrap")?;
     // Another user reads in it: the root of the namespace.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot open {} to others", folder.display()))?;
-    let packages = workshop.root_packages()?;
+    let packages = workshop.root_packages(board)?;
     repository(&packages, &folder.join("repository"))?;
     let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let mut architectures = vec![ARCHITECTURE.name()];
@@ -58,7 +64,7 @@ pub(crate) fn command(workshop: &Workshop, folder: &Path, script: &str) -> anyho
         .env("MAGIC", magic)
         .env("MASK", mask)
         .env("PACKAGES", names.join(","))
-        .env("PROVIDED", workshop.root_provided().join(", "));
+        .env("PROVIDED", workshop.root_provided(board)?.join(", "));
     Ok(command)
 }
 

@@ -1,9 +1,14 @@
-//! Boards as data: each file of `boards/` makes a board.
+//! Boards as data: each file of `boards/` makes a board, with the groups of kernel modules that boards share.
 //!
 //! This crate reads such a file into a [`Board`] and knows nothing of how a card is made from it.
 
+mod modules;
+
 use pilotlight_lab::paths::LOADER_ON_CARD;
 use serde::Deserialize;
+
+/// The file of the groups of kernel modules, in the folder of the boards.
+pub const MODULE_GROUPS: &str = "common/modules.toml";
 
 /// One board: what its firmware loads, its kernel, and what of the kernel it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,31 +33,43 @@ pub struct Board {
     pub modules: Modules,
     /// The tags by which Raspberry Pi Imager knows the boards that this image is for.
     pub imager_tags: Vec<String>,
-    /// How QEMU plays it.
-    pub emulator: Emulator,
+    /// How QEMU plays it; none when it does not.
+    pub emulator: Option<Emulator>,
+    /// What can be told of it without the board.
+    pub tried: Tried,
 }
 
 /// The kernel's package and how it lies on the boot partition.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Kernel {
-    /// The package that brings it, by way of its dependencies.
-    pub package: String,
-    /// That package's architecture.
-    pub architecture: String,
+    /// The base's set of packages that brings it.
+    pub set: String,
+    /// Whether it is a 32-bit or a 64-bit one.
+    pub architecture: Architecture,
     /// How it is packed.
     pub compression: Compression,
     /// Device trees for the boot partition, below `/usr/lib/linux-image-VERSION/`.
     pub device_trees: Vec<String>,
 }
 
+/// What a kernel runs on. The rest of the root is armhf whatever the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// ARMv7; started by U-Boot's `bootz`.
+    Armhf,
+    /// ARMv8; started by U-Boot's `booti`.
+    Arm64,
+}
+
 /// How a kernel is packed on the boot partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compression {
-    /// As the package ships it.
+    /// As the package ships it: a 32-bit kernel unpacks itself.
     None,
-    /// With gzip, which the Pi's firmware unpacks for 64-bit kernels.
+    /// With gzip, which the boot loader unpacks.
     Gzip,
 }
 
@@ -70,10 +87,14 @@ pub struct Firmware {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Loader {
-    /// The package that ships it, of the set `firmware`.
+    /// The base's set that has its package.
+    pub set: String,
+    /// The package that ships it.
     pub package: String,
     /// Its path in the package.
     pub file: String,
+    /// Its variable that says where the firmware's device tree lies, which has the command line.
+    pub device_tree: String,
     /// Where in the board's memory everything goes.
     pub addresses: Addresses,
 }
@@ -84,10 +105,10 @@ pub struct Loader {
 pub struct Addresses {
     /// Two sectors of the card, while the loader looks at them.
     pub sectors: u32,
-    /// The kernel, unpacked; a multiple of 2 MiB (Linux, Documentation/arch/arm64/booting.rst).
+    /// The kernel, unpacked; for a 64-bit one a multiple of 2 MiB (Linux, Documentation/arch/arm64/booting.rst).
     pub kernel: u32,
-    /// The kernel as it lies on the card.
-    pub packed_kernel: u32,
+    /// The kernel as it lies on the card, where it does not unpack itself.
+    pub packed_kernel: Option<u32>,
     /// The device tree.
     pub device_tree: u32,
     /// The initrd.
@@ -104,13 +125,17 @@ pub struct Boot {
     pub command_line: String,
 }
 
-/// The kernel's modules.
+/// The kernel's modules: those of the groups that the board names, then its own.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Modules {
+    /// Groups of `boards/common/modules.toml`.
+    pub groups: Vec<String>,
     /// What the initrd loads, in this order.
+    #[serde(default)]
     pub initrd: Vec<String>,
     /// What stays in the root: prefixes below `/usr/lib/modules/VERSION/kernel/`.
+    #[serde(default)]
     pub keep: Vec<String>,
 }
 
@@ -122,6 +147,22 @@ pub struct Emulator {
     pub machine: String,
     /// The device tree that it is started with, one of [`Kernel::device_trees`].
     pub device_tree: String,
+    /// Which of the machine's serial ports is the console, counted from 1.
+    pub console: u8,
+    /// More for the kernel's command line in QEMU, never on a card.
+    pub command_line: String,
+    /// Where the boot loader has to lie, in bytes from the memory's start; none where QEMU puts it right by itself.
+    pub loader_address: Option<u32>,
+}
+
+/// What was tried of a board in QEMU, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Tried {
+    /// What a boot in QEMU shows, in a few words each.
+    pub shown: Vec<String>,
+    /// What it cannot show.
+    pub not_shown: Vec<String>,
 }
 
 /// Why there is no such board.
@@ -137,6 +178,17 @@ pub enum BoardError {
         /// Those that there are.
         known: String,
     },
+    /// The file of the groups is not as it should be.
+    #[error("boards/common/modules.toml holds no groups of modules:\n{0}")]
+    Groups(String),
+    /// A group that there is not.
+    #[error("there is no group {name:?} in boards/common/modules.toml{hint}")]
+    NoGroup {
+        /// What the board names.
+        name: String,
+        /// The nearest name, as a question, or nothing.
+        hint: String,
+    },
     /// The file is not as it should be.
     #[error("boards/{name}.toml is not a board:\n{fault}")]
     Malformed {
@@ -148,15 +200,17 @@ pub enum BoardError {
 }
 
 impl Board {
-    /// Reads the text of `boards/NAME.toml`.
+    /// Reads the text of `boards/NAME.toml`, with `groups`, the text of `boards/common/modules.toml`.
     ///
     /// # Errors
-    /// An unknown or missing key, a value of the wrong kind, a command line without its two places to fill, a
-    /// `config.txt` that does not start the boot loader, or an emulator's device tree that is not on the boot partition.
-    pub fn parse(name: &str, text: &str) -> Result<Self, BoardError> {
+    /// An unknown or missing key, a value of the wrong kind, a group of modules that there is not, a command line
+    /// without its two places to fill, a `config.txt` that does not start the boot loader, or an emulator's device tree
+    /// that is not on the boot partition.
+    pub fn parse(name: &str, text: &str, groups: &str) -> Result<Self, BoardError> {
         let fault = |fault: String| BoardError::Malformed { name: name.to_owned(), fault };
         let mut board: Self = toml::from_str(text).map_err(|error| fault(error.to_string()))?;
         name.clone_into(&mut board.name);
+        board.modules = modules::with_groups(board.modules, groups)?;
         for place in ["{disk}", "{slot}"] {
             if !board.boot.command_line.contains(place) {
                 return Err(fault(format!(
@@ -165,7 +219,7 @@ impl Board {
             }
         }
         let kernel = board.loader.addresses.kernel;
-        if !kernel.is_multiple_of(2 << 20) {
+        if board.kernel.architecture == Architecture::Arm64 && !kernel.is_multiple_of(2 << 20) {
             return Err(fault(format!("loader.addresses.kernel {kernel:#x} is no multiple of 2 MiB")));
         }
         if !board.boot.config.lines().any(|line| line == format!("kernel={LOADER_ON_CARD}")) {
@@ -173,24 +227,28 @@ impl Board {
                 "boot.config does not say kernel={LOADER_ON_CARD}: the firmware would not start the boot loader"
             )));
         }
-        if !board.kernel.device_trees.contains(&board.emulator.device_tree) {
-            return Err(fault(format!(
-                "emulator.device-tree {:?} is not among kernel.device-trees",
-                board.emulator.device_tree
-            )));
+        if (board.kernel.compression == Compression::Gzip) != board.loader.addresses.packed_kernel.is_some() {
+            return Err(fault(
+                "loader.addresses.packed-kernel is for a kernel with the compression \"gzip\", which needs it".to_owned(),
+            ));
+        }
+        let device_tree = board.emulator.as_ref().map(|emulator| &emulator.device_tree);
+        if let Some(other) = device_tree.filter(|file| !board.kernel.device_trees.contains(file)) {
+            return Err(fault(format!("emulator.device-tree {other:?} is not among kernel.device-trees")));
         }
         Ok(board)
     }
 
     /// The error for a name that no file has, with the nearest of those that there are.
     pub fn unknown(name: &str, known: &[String]) -> BoardError {
-        let near = known
-            .iter()
-            .map(|other| (strsim::jaro_winkler(name, other), other))
-            .filter(|(likeness, _)| *likeness > 0.7)
-            .max_by(|one, other| one.0.total_cmp(&other.0));
-        let hint = near.map(|(_, other)| format!("; did you mean {other:?}?")).unwrap_or_default();
+        let hint = hint(name, known.iter().map(String::as_str));
         BoardError::Unknown { name: name.to_owned(), hint, known: known.join(", ") }
+    }
+
+    /// The device tree that QEMU is started with, or where it does not play the board, the first.
+    pub fn device_tree(&self) -> &str {
+        let played = self.emulator.as_ref().map(|emulator| emulator.device_tree.as_str());
+        played.or(self.kernel.device_trees.first().map(String::as_str)).unwrap_or_default()
     }
 
     /// `cmdline.txt` for a disk and a slot.
@@ -199,19 +257,32 @@ impl Board {
     }
 }
 
+/// The nearest of `known` to `name` as a question, or nothing.
+fn hint<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
+    let near = known
+        .map(|other| (strsim::jaro_winkler(name, other), other))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|one, other| one.0.total_cmp(&other.0));
+    near.map(|(_, other)| format!("; did you mean {other:?}?")).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const RPI3: &str = include_str!("../../../../boards/rpi3.toml");
+    const GROUPS: &str = include_str!("../../../../boards/common/modules.toml");
 
     #[test]
     fn the_boards_in_the_tree_are_boards() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../boards");
         for file in std::fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();
+            if path.is_dir() {
+                continue;
+            }
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            Board::parse(&name, &std::fs::read_to_string(&path).unwrap()).unwrap();
+            Board::parse(&name, &std::fs::read_to_string(&path).unwrap(), GROUPS).unwrap();
         }
     }
 
@@ -219,13 +290,18 @@ mod tests {
     fn mistakes_are_named() {
         let check = |from: &str, to: &str, expect: &str| {
             assert!(RPI3.contains(from), "{from}");
-            let fault = Board::parse("rpi3", &RPI3.replacen(from, to, 1)).unwrap_err().to_string();
+            let fault = Board::parse("rpi3", &RPI3.replacen(from, to, 1), GROUPS).unwrap_err().to_string();
             assert!(fault.contains(expect), "{fault}");
         };
         check("title =", "titel =", "unknown field `titel`");
         check("pilotlight.slot={slot}", "", "does not say {slot}");
         check("compression = \"gzip\"", "compression = \"rar\"", "unknown variant `rar`");
         check("[emulator]", "[emulator]\nspeed = 1", "unknown field `speed`");
+        check(
+            "\"file-systems\"",
+            "\"files-systems\"",
+            "no group \"files-systems\" in boards/common/modules.toml; did you mean \"file-systems\"?",
+        );
         check("kernel=u-boot.bin", "kernel=vmlinuz", "does not say kernel=u-boot.bin");
         check("kernel = 0x0020_0000", "kernel = 0x0010_0000", "0x100000 is no multiple of 2 MiB");
     }
@@ -243,7 +319,7 @@ mod tests {
 
     #[test]
     fn the_command_line_names_disk_and_slot() {
-        let board = Board::parse("rpi3", RPI3).unwrap();
+        let board = Board::parse("rpi3", RPI3, GROUPS).unwrap();
         let line = board.command_line("0badcafe", "a");
         assert!(line.ends_with("pilotlight.disk=0badcafe pilotlight.slot=a\n"), "{line}");
     }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::{
     Toolset, Workshop,
-    root::{Finished, ROOT_SETS, Unpacked},
+    root::{Finished, Unpacked, boot_sets, root_sets},
     services::Services,
 };
 
@@ -43,9 +43,9 @@ pub(crate) fn of(
     time: u32,
 ) -> anyhow::Result<String> {
     let parts: [(&[&str], Part, &[Package]); 4] = [
-        (ROOT_SETS, Part::Root, &unpacked.packages),
+        (&root_sets(board), Part::Root, &unpacked.packages),
         (&["payload"], Part::Payload, &unpacked.payload),
-        (&["firmware"], Part::Firmware, &unpacked.firmware),
+        (&boot_sets(board), Part::Firmware, &unpacked.firmware),
         (&[Toolset::Toolchain.set()], Part::Linked, &services.libraries),
     ];
     let mut debs = Vec::new();

@@ -15,7 +15,7 @@ use pilotlight_tree::TreePath;
 use crate::{
     Workshop,
     clock::Steps,
-    root::{self, PAYLOAD, ROOT_SETS, Recipe},
+    root::{self, PAYLOAD, Recipe, root_sets},
 };
 
 /// The base's table of differences from a root that was made the usual way.
@@ -41,14 +41,15 @@ pub struct RootPackage {
 }
 
 impl Workshop {
-    /// The packages of the root, fetched.
+    /// The packages of a board's root, fetched.
     ///
     /// # Errors
-    /// A package that no mirror gives, or that cannot be unpacked.
-    pub fn root_packages(&self) -> anyhow::Result<Vec<RootPackage>> {
-        self.fetch(ROOT_SETS)?;
+    /// No such board; a package that no mirror gives, or that cannot be unpacked.
+    pub fn root_packages(&self, board: &str) -> anyhow::Result<Vec<RootPackage>> {
+        let (board, _) = self.board(board)?;
+        self.fetch(&root_sets(&board))?;
         let mut packages = Vec::new();
-        for set in ROOT_SETS {
+        for set in root_sets(&board) {
             let locked = self.archives.locked(&self.lock, set)?;
             let unpacked = self.archives.packages(&self.lock, set)?;
             for (locked, package) in locked.iter().zip(&unpacked) {
@@ -70,13 +71,22 @@ impl Workshop {
         Ok(packages)
     }
 
-    /// What the builder takes the place of in the root.
-    pub fn root_provided(&self) -> Vec<String> {
+    /// What the builder takes the place of in a board's root.
+    ///
+    /// # Errors
+    /// No such board.
+    pub fn root_provided(&self, board: &str) -> anyhow::Result<Vec<String>> {
+        let (board, _) = self.board(board)?;
         let mut provided: Vec<String> =
-            ROOT_SETS.iter().filter_map(|set| self.archives.provided(set)).flatten().collect();
+            root_sets(&board).iter().filter_map(|set| self.archives.provided(set)).flatten().collect();
+        // What one set has is no less there for another.
+        for set in root_sets(&board) {
+            let locked = self.archives.locked(&self.lock, set)?;
+            provided.retain(|name| locked.iter().all(|package| package.name != *name));
+        }
         provided.sort();
         provided.dedup();
-        provided
+        Ok(provided)
     }
 
     /// What the image of a board spends, by package and by file.
@@ -103,7 +113,7 @@ impl Workshop {
             boot.into_iter().map(|(name, content)| (name, content.len() as u64)).collect();
         let payload: Vec<TreePath> = PAYLOAD.iter().map(TreePath::parse).collect::<Result<_, _>>()?;
         let wishes: Vec<String> =
-            ROOT_SETS.iter().filter_map(|set| self.archives.wishes(set)).flatten().collect();
+            root_sets(&board).iter().filter_map(|set| self.archives.wishes(set)).flatten().collect();
         Ok(spend::spend(&spend::Facts {
             packages: &unpacked.packages,
             wishes: &wishes,

@@ -30,7 +30,8 @@ pub use clock::Step;
 use clock::Steps;
 pub use inspect::{DIFFERENCES, RootPackage};
 pub use pilotlight_archive::{GoneFile, Review, Update, Wish};
-use pilotlight_board::Board;
+use pilotlight_board::MODULE_GROUPS;
+pub use pilotlight_board::{Architecture, Board};
 use pilotlight_disk::{Params, Slot, layout};
 use pilotlight_image::{
     Blob, Content, Sparse,
@@ -147,7 +148,7 @@ impl Workshop {
         Ok(names)
     }
 
-    /// The board `name`, and the text of its file.
+    /// The board `name`, and the texts that it was read from.
     ///
     /// # Errors
     /// There is no such board, or its file is wrong.
@@ -158,7 +159,14 @@ impl Workshop {
         }
         let path = self.workspace.join("boards").join(format!("{name}.toml"));
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok((Board::parse(name, &text)?, text))
+        let path = self.workspace.join("boards").join(MODULE_GROUPS);
+        let groups = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok((Board::parse(name, &text, &groups)?, text + &groups))
+    }
+
+    /// The sets of packages that the image of a board is made with: what is on it, and what compiles for it.
+    pub fn sets(&self, board: &Board) -> Vec<String> {
+        root::sets(board).into_iter().chain([Toolset::Toolchain.set()]).map(str::to_owned).collect()
     }
 
     /// Where the image of a board lies unless told otherwise.

@@ -9,7 +9,7 @@
 //! To go back is to copy the sector behind the partition table over it, and to start over: see `pilotlight_disk::mbr`.
 
 use crc32fast::hash as crc32;
-use pilotlight_board::{Addresses, Compression};
+use pilotlight_board::{Addresses, Architecture, Loader};
 use pilotlight_disk::{
     layout::FALLBACK_SECTOR,
     mbr::{LEN, SIGNATURE_AT, TRIAL_ARMED, TRIAL_TRIED},
@@ -24,17 +24,23 @@ const DEVICE_TREE_ROOM: u32 = 0x4_0000;
 const PAUSE: u32 = 30;
 
 /// The environment, ready to be a file.
-pub(crate) fn environment(addresses: Addresses, compression: Compression) -> Vec<u8> {
-    let mut variables = [
+pub(crate) fn environment(loader: &Loader, architecture: Architecture) -> Vec<u8> {
+    let addresses = loader.addresses;
+    let mut variables = vec![
         // Nothing on the serial line or a keyboard stops it: noise on an open line looks like a key.
         ("bootdelay", "-2".to_owned()),
         // The default looks for USB disks first, for many seconds.
         ("preboot", String::new()),
         ("bootcmd", format!("run look; run load; {}", failed())),
         ("look", look(addresses)),
-        ("load", load(addresses, compression)),
+        ("load", load(loader, architecture)),
         ("go_back", go_back(addresses)),
     ];
+    if architecture == Architecture::Armhf {
+        // Both stay where they were loaded: U-Boot would move them to the memory's end, which a 32-bit kernel does not
+        // see yet when it looks at them.
+        variables.extend(["initrd_high", "fdt_high"].map(|name| (name, "ffffffff".to_owned())));
+    }
     variables.sort();
     let mut data = Vec::with_capacity(SIZE);
     data.extend([0; 4]);
@@ -67,21 +73,24 @@ fn look(Addresses { sectors, .. }: Addresses) -> String {
     )
 }
 
-fn load(addresses: Addresses, compression: Compression) -> String {
-    let Addresses { kernel, packed_kernel, device_tree, initrd, .. } = addresses;
-    let kernel_in_place = match compression {
-        Compression::None => format!("load mmc 0:1 {kernel:#x} {KERNEL_ON_CARD}"),
-        Compression::Gzip => {
-            format!(
-                "load mmc 0:1 {packed_kernel:#x} {KERNEL_ON_CARD} && unzip {packed_kernel:#x} {kernel:#x}"
-            )
+fn load(loader: &Loader, architecture: Architecture) -> String {
+    let Addresses { kernel, packed_kernel, device_tree, initrd, .. } = loader.addresses;
+    let kernel_in_place = match packed_kernel {
+        None => format!("load mmc 0:1 {kernel:#x} {KERNEL_ON_CARD}"),
+        Some(packed) => {
+            format!("load mmc 0:1 {packed:#x} {KERNEL_ON_CARD} && unzip {packed:#x} {kernel:#x}")
         }
     };
-    // The firmware's device tree, with its command line, as U-Boot has put it into safety.
+    let start = match architecture {
+        Architecture::Armhf => "bootz",
+        Architecture::Arm64 => "booti",
+    };
+    // The device tree first: the firmware may have put it where something is about to be loaded.
+    let given = &loader.device_tree;
     format!(
-        "{kernel_in_place} && load mmc 0:1 {initrd:#x} {INITRD_ON_CARD} && \
-         fdt addr ${{fdtcontroladdr}} && fdt move ${{fdtcontroladdr}} {device_tree:#x} {DEVICE_TREE_ROOM:#x} && \
-         booti {kernel:#x} {initrd:#x}:${{filesize}} {device_tree:#x}"
+        "fdt addr ${{{given}}} && fdt move ${{{given}}} {device_tree:#x} {DEVICE_TREE_ROOM:#x} && \
+         {kernel_in_place} && load mmc 0:1 {initrd:#x} {INITRD_ON_CARD} && \
+         {start} {kernel:#x} {initrd:#x}:${{filesize}} {device_tree:#x}"
     )
 }
 
@@ -105,10 +114,20 @@ mod tests {
     const ADDRESSES: Addresses = Addresses {
         sectors: 0x10_0000,
         kernel: 0x20_0000,
-        packed_kernel: 0x500_0000,
+        packed_kernel: Some(0x500_0000),
         device_tree: 0x700_0000,
         initrd: 0x800_0000,
     };
+
+    fn loader() -> Loader {
+        Loader {
+            set: "loader".to_owned(),
+            package: "u-boot".to_owned(),
+            file: "u-boot.bin".to_owned(),
+            device_tree: "fdtcontroladdr".to_owned(),
+            addresses: ADDRESSES,
+        }
+    }
 
     fn variables(environment: &[u8]) -> Vec<(String, String)> {
         let text = String::from_utf8(environment[4..].to_vec()).unwrap();
@@ -120,7 +139,7 @@ mod tests {
 
     #[test]
     fn an_environment_is_a_checksum_and_variables_to_a_fixed_length() {
-        let environment = environment(ADDRESSES, Compression::Gzip);
+        let environment = environment(&loader(), Architecture::Arm64);
         assert_eq!(environment.len(), 0x4000);
         assert_eq!(environment[..4], crc32(&environment[4..]).to_le_bytes());
         let variables = variables(&environment);
@@ -149,7 +168,11 @@ mod tests {
 
     #[test]
     fn a_kernel_that_is_not_packed_is_loaded_where_it_runs() {
-        assert!(load(ADDRESSES, Compression::None).starts_with("load mmc 0:1 0x200000 vmlinuz && load mmc"));
-        assert!(load(ADDRESSES, Compression::Gzip).contains("unzip 0x5000000 0x200000 && "));
+        let unpacked = Loader { addresses: Addresses { packed_kernel: None, ..ADDRESSES }, ..loader() };
+        assert!(
+            load(&unpacked, Architecture::Armhf).contains(" && load mmc 0:1 0x200000 vmlinuz && load mmc")
+        );
+        assert!(load(&unpacked, Architecture::Armhf).contains("bootz 0x200000 0x8000000:"));
+        assert!(load(&loader(), Architecture::Arm64).contains("unzip 0x5000000 0x200000 && "));
     }
 }

@@ -23,11 +23,25 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Workshop, bill, clock::Steps, hex, services};
 
-/// The sets of packages that a card is made of.
-const SETS: &[&str] = &["root", "login", "payload", "firmware"];
+/// The set of packages of which single files are handed to other machines.
+const PAYLOAD_SET: &str = "payload";
+/// The set of what the boards' own boot ROMs load.
+const FIRMWARE_SET: &str = "firmware";
 
-/// Those whose packages are installed in the root.
-pub(crate) const ROOT_SETS: &[&str] = &["root", "login"];
+/// The sets of packages that are installed in a board's root.
+pub(crate) fn root_sets(board: &Board) -> [&str; 3] {
+    ["root", "login", &board.kernel.set]
+}
+
+/// The sets of what its boot partition has besides the kernel.
+pub(crate) fn boot_sets(board: &Board) -> [&str; 2] {
+    [FIRMWARE_SET, &board.loader.set]
+}
+
+/// All sets of packages that a board's card is made of.
+pub(crate) fn sets(board: &Board) -> Vec<&str> {
+    [&root_sets(board)[..], &[PAYLOAD_SET], &boot_sets(board)].concat()
+}
 
 /// Changes when what is kept of a root does.
 const LAYOUT: &str = "root 2";
@@ -176,7 +190,7 @@ impl<'a> Recipe<'a> {
         let path = workshop.base(board).join("root.toml");
         let spec_text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let epoch = epoch(workshop)?;
+        let epoch = epoch(workshop, board)?;
         let overlay = overlay::read(&workshop.workspace.join("image-overlay"), epoch)?;
         Ok(Self { workshop, board, spec_text, overlay, services, epoch })
     }
@@ -184,14 +198,18 @@ impl<'a> Recipe<'a> {
     /// Fetches and unpacks the packages.
     pub(crate) fn unpack(&self, steps: &mut Steps) -> anyhow::Result<Unpacked> {
         let Workshop { archives, lock, .. } = self.workshop;
-        steps.run("fetch", || self.workshop.fetch(SETS))?;
+        steps.run("fetch", || self.workshop.fetch(&sets(self.board)))?;
         steps.run("unpack", || {
             let mut packages = Vec::new();
-            for set in ROOT_SETS {
+            for set in root_sets(self.board) {
                 packages.extend(archives.packages(lock, set)?);
             }
-            let payload = archives.packages(lock, "payload")?;
-            Ok(Unpacked { packages, payload, firmware: archives.packages(lock, "firmware")? })
+            let payload = archives.packages(lock, PAYLOAD_SET)?;
+            let mut firmware = Vec::new();
+            for set in boot_sets(self.board) {
+                firmware.extend(archives.packages(lock, set)?);
+            }
+            Ok(Unpacked { packages, payload, firmware })
         })
     }
 
@@ -289,7 +307,8 @@ impl<'a> Recipe<'a> {
             vec![("config.txt".to_owned(), Bytes::from(board.boot.config.trim_start().to_owned()))];
         for name in &board.firmware.files {
             let path = TreePath::parse(format!("{FIRMWARE}/{name}"))?;
-            files.push((name.clone(), firmware_file(firmware, &board.firmware.package, &path)?));
+            files
+                .push((name.clone(), firmware_file(firmware, FIRMWARE_SET, &board.firmware.package, &path)?));
         }
         for path in &board.kernel.device_trees {
             let Some(content) = root.device_trees.get(path) else {
@@ -310,8 +329,8 @@ impl<'a> Recipe<'a> {
             },
         );
         let loader = &board.loader;
-        let script = crate::loader::environment(loader.addresses, board.kernel.compression);
-        let loader = firmware_file(firmware, &loader.package, &TreePath::parse(&loader.file)?)?;
+        let script = crate::loader::environment(loader, board.kernel.architecture);
+        let loader = firmware_file(firmware, &loader.set, &loader.package, &TreePath::parse(&loader.file)?)?;
         files.extend([
             (KERNEL_ON_CARD.to_owned(), kernel?),
             (INITRD_ON_CARD.to_owned(), initrd?.into()),
@@ -323,12 +342,12 @@ impl<'a> Recipe<'a> {
     }
 }
 
-fn firmware_file(packages: &[Package], package: &str, path: &TreePath) -> anyhow::Result<Bytes> {
+fn firmware_file(packages: &[Package], set: &str, package: &str, path: &TreePath) -> anyhow::Result<Bytes> {
     let found = packages.iter().find(|other| other.name == package);
     let node = found.and_then(|package| package.data.iter().find(|(other, _)| other == path));
     match node.map(|(_, node)| &node.kind) {
         Some(pilotlight_tree::Kind::File(content)) => Ok(content.clone()),
-        _ => bail!("the package {package} of the set \"firmware\" has no file {path}"),
+        _ => bail!("the package {package} of the set {set:?} has no file {path}"),
     }
 }
 
@@ -368,10 +387,10 @@ fn payload_bytes(path: &Path) -> anyhow::Result<u64> {
 }
 
 /// The time that everything made here carries: when the newest was published of the releases that it is made of.
-fn epoch(workshop: &Workshop) -> anyhow::Result<u32> {
+fn epoch(workshop: &Workshop, board: &Board) -> anyhow::Result<u32> {
     let newest = workshop
         .lock
-        .published(SETS)
+        .published(&sets(board))
         .context("pilotlight.lock names no release with a date: run `cargo xtask lock --update`")?;
     u32::try_from(newest).context("pilotlight.lock has a release from before 1970 or after 2106")
 }

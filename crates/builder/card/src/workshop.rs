@@ -180,6 +180,9 @@ pub fn relock(workspace: &Path, settings: &Settings, update: &Update, now: i64) 
     if written {
         let mut work = tempfile::NamedTempFile::new_in(workspace).context("cannot write beside the lock")?;
         io::Write::write_all(&mut work, rendered.as_bytes()).context("cannot write the lock")?;
+        // As any file that a person makes; a temporary one is its owner's alone.
+        let anyone = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
+        work.as_file().set_permissions(anyone).context("cannot write the lock")?;
         work.persist(&path).with_context(|| format!("cannot replace {}", path.display()))?;
     }
     Ok(Changes { lines, written })

@@ -20,6 +20,7 @@ mod pcap;
 pub mod pi;
 mod qemu;
 pub mod scene;
+mod uimage;
 
 pub use machine::{Machine, Serial};
 pub use qemu::{Qemu, QemuError};

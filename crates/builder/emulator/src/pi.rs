@@ -8,25 +8,20 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
+use pilotlight_board::Emulator;
 use pilotlight_lab::paths::{INITRD_ON_CARD, KERNEL_ON_CARD};
 
 use crate::{
     Machine, Qemu, QemuError, Serial,
     qemu::{escaped, netdev, strings},
+    uimage,
 };
 
 /// What makes the journal, and with it our events, appear on the console.
 pub const JOURNAL_ON_CONSOLE: &str =
     "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info";
-
-/// Arguments for QEMU's `raspi3b` alone, never for a card.
-///
-/// `cdc_subset` races `cdc_ether` for QEMU's USB network device and sometimes leaves it dead; the VideoCore
-/// drivers find no VideoCore and cost time; arming the emulated watchdog resets the machine at once.
-const RASPI3B: &str = "module_blacklist=cdc_subset,vc4,snd_bcm2835,bcm2835_v4l2 systemd.watchdog_sec=off";
 
 /// A hardware address for a Pi in QEMU, of Raspberry Pi's own range.
 ///
@@ -36,23 +31,11 @@ pub const MAC: &str = "b8:27:eb:70:69:00";
 
 /// The machines that can start a card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A Raspberry Pi 3B: SD card, USB network, mini-UART console. Slow where it emulates USB.
-    Raspi3b,
-    /// No board that exists: virtio disk and network. For what needs volume.
+pub enum Kind<'a> {
+    /// A board that QEMU knows: SD card, USB network. Slow where it emulates USB.
+    Board(&'a Emulator),
+    /// No board that exists, for 64-bit kernels: virtio disk and network. For what needs volume.
     Virt,
-}
-
-impl FromStr for Kind {
-    type Err = QemuError;
-
-    fn from_str(name: &str) -> Result<Self, QemuError> {
-        match name {
-            "raspi3b" => Ok(Self::Raspi3b),
-            "virt" => Ok(Self::Virt),
-            other => Err(QemuError::UnknownMachine(other.to_owned())),
-        }
-    }
 }
 
 /// What the firmware would have loaded.
@@ -138,7 +121,7 @@ pub struct Pi<'a> {
     /// Its name in the scene, also of its log.
     pub name: &'a str,
     /// Which machine.
-    pub kind: Kind,
+    pub kind: Kind<'a>,
     /// The card, which is written to: a [`crate::card::work_copy`].
     pub card: &'a Path,
     /// What was read off the card.
@@ -180,13 +163,27 @@ impl Wire<'_> {
 impl Pi<'_> {
     /// Starts it.
     pub fn start(&self, qemu: &Qemu, serial: &Serial) -> Result<Machine, QemuError> {
+        if let (Start::Loader, Some(address)) = (self.start, self.loader_address()) {
+            let (from, to) = (&self.boot.loader, self.placed_loader());
+            let program = fs::read(from).map_err(QemuError::file("read", from))?;
+            fs::write(&to, uimage::at(address, &program)).map_err(QemuError::file("write", &to))?;
+        }
         Machine::start(qemu, &qemu.aarch64, self.name, &self.arguments(qemu, serial), serial)
+    }
+
+    fn loader_address(&self) -> Option<u32> {
+        if let Kind::Board(board) = self.kind { board.loader_address } else { None }
+    }
+
+    /// The boot loader with a word to QEMU where it has to lie.
+    fn placed_loader(&self) -> PathBuf {
+        self.boot.loader.with_extension("uimage")
     }
 
     fn arguments(&self, qemu: &Qemu, serial: &Serial) -> Vec<OsString> {
         let mut args = qemu.common();
         args.extend(match self.kind {
-            Kind::Raspi3b => strings(["-M", "raspi3b"]),
+            Kind::Board(board) => strings(["-M", &board.machine]),
             Kind::Virt => strings(["-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "1G"]),
         });
         match self.start {
@@ -194,14 +191,17 @@ impl Pi<'_> {
                 args.extend(["-kernel".into(), (&self.boot.kernel).into()]);
                 args.extend(["-initrd".into(), (&self.boot.initrd).into()]);
             }
+            Start::Loader if self.loader_address().is_some() => {
+                args.extend(["-kernel".into(), self.placed_loader().into()]);
+            }
             Start::Loader => args.extend(["-kernel".into(), (&self.boot.loader).into()]),
         }
-        if self.kind == Kind::Raspi3b {
+        if let Kind::Board(_) = self.kind {
             args.extend(["-dtb".into(), (&self.boot.device_tree).into()]);
         }
         args.extend(["-append".into(), self.command_line().into()]);
         let mut drive = OsString::from(match self.kind {
-            Kind::Raspi3b => "if=sd,format=raw,cache=unsafe,file=",
+            Kind::Board(_) => "if=sd,format=raw,cache=unsafe,file=",
             Kind::Virt => "if=none,id=card,format=raw,cache=unsafe,file=",
         });
         drive.push(escaped(self.card));
@@ -214,7 +214,7 @@ impl Pi<'_> {
             args.extend([
                 "-device".into(),
                 match self.kind {
-                    Kind::Raspi3b => format!("usb-net,netdev=wire,mac={MAC}"),
+                    Kind::Board(_) => format!("usb-net,netdev=wire,mac={MAC}"),
                     Kind::Virt => format!("virtio-net-pci,netdev=wire,mac={MAC},romfile="),
                 }
                 .into(),
@@ -222,8 +222,8 @@ impl Pi<'_> {
         }
         args.extend(serial.chardev());
         args.extend(serial.monitor());
-        // The Pi's first UART belongs to Bluetooth; the console is on the mini-UART, ttyS1.
-        if self.kind == Kind::Raspi3b {
+        let before = if let Kind::Board(board) = self.kind { board.console.saturating_sub(1) } else { 0 };
+        for _ in 0..before {
             args.extend(strings(["-serial", "null"]));
         }
         args.extend(strings(["-serial", "chardev:console"]));
@@ -232,7 +232,7 @@ impl Pi<'_> {
 
     fn command_line(&self) -> String {
         let machine = match self.kind {
-            Kind::Raspi3b => RASPI3B,
+            Kind::Board(board) => &board.command_line,
             // The last console named is /dev/console.
             Kind::Virt => "console=ttyAMA0",
         };

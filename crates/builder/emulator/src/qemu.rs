@@ -49,9 +49,6 @@ pub enum QemuError {
         /// Why not.
         reason: String,
     },
-    /// A machine kind that this crate has no command line for.
-    #[error("the board asks for the QEMU machine {0:?}; raspi3b and virt are known")]
-    UnknownMachine(String),
     /// QEMU could not be started.
     #[error("could not start {program} for {machine}")]
     Start {

@@ -153,6 +153,16 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The board keeps modules that this kernel has neither as files nor built in.
+    #[error(
+        "kernel {release} has nothing at `{prefix}`, neither as a file nor built in: take it out of the board's modules"
+    )]
+    NothingToKeep {
+        /// The kernel.
+        release: String,
+        /// What the board says.
+        prefix: String,
+    },
     /// Modules that depend on each other in a circle.
     #[error("the kernel module `{name}` depends on itself")]
     ModuleCycle {

@@ -50,7 +50,7 @@ impl Modules {
     /// removed from the tree.
     ///
     /// # Errors
-    /// A name that the kernel does not know, a module that cannot be read.
+    /// A name or a prefix of which the kernel has nothing, a module that cannot be read.
     pub(crate) fn select(
         tree: &mut Tree,
         release: &str,
@@ -61,6 +61,10 @@ impl Modules {
         let base = files::path(&format!("usr/lib/modules/{release}"))?;
         let all = find(tree, &base);
         let builtin = optional_text(tree, &base, "modules.builtin")?;
+        let known = || all.values().map(|(file, ..)| file.as_str()).chain(builtin.lines());
+        if let Some(prefix) = keep.iter().find(|prefix| !known().any(|file| is_below(file, prefix))) {
+            return Err(Error::NothingToKeep { release: release.to_owned(), prefix: prefix.clone() });
+        }
         let builtin: Vec<String> = builtin.lines().filter_map(name_of_file).collect();
         let order = optional_text(tree, &base, "modules.order")?;
         let order: BTreeMap<&str, usize> = order.lines().enumerate().map(|(at, file)| (file, at)).collect();
@@ -73,11 +77,7 @@ impl Modules {
                 return Err(Error::UnknownModule { release: release.to_owned(), name });
             }
         }
-        let kept = |file: &str| {
-            keep.iter().any(|prefix| {
-                file.strip_prefix("kernel/").is_some_and(|rest| rest.starts_with(prefix.as_str()))
-            })
-        };
+        let kept = |file: &str| keep.iter().any(|prefix| is_below(file, prefix));
         wanted.extend(all.iter().filter(|(_, (file, ..))| kept(file)).map(|(name, _)| name.clone()));
 
         let modules = read_with_dependencies(&all, wanted, &order)?;
@@ -212,6 +212,11 @@ pub(crate) fn normal_name(name: &str) -> String {
 fn name_of_file(file: &str) -> Option<String> {
     let (stem, packing) = file.rsplit('/').next()?.split_once(".ko")?;
     matches!(packing, "" | ".xz" | ".zst" | ".gz").then(|| normal_name(stem))
+}
+
+/// Whether a module's file is one of those that `prefix`, of the board's list, stands for.
+fn is_below(file: &str, prefix: &str) -> bool {
+    file.strip_prefix("kernel/").is_some_and(|rest| rest.starts_with(prefix))
 }
 
 type Found = BTreeMap<String, (String, TreePath, Bytes)>;
