@@ -66,7 +66,7 @@ fn one_set(workshop: &Workshop, set: &str) -> anyhow::Result<u64> {
         workshop.archives().missing(workshop.lock(), set)?.iter().map(|package| package.size).sum();
     let size: u64 = all.iter().map(|package| package.size).sum();
     println!(
-        "    {set:<10} {:>4} packages {:>10}, to be fetched {:>10}",
+        "    {set:<13} {:>4} packages {:>10}, to be fetched {:>10}",
         all.len(),
         ui::bytes(size),
         ui::bytes(missing)
