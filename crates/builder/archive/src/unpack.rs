@@ -9,7 +9,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
-    io::{self, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead as _, BufReader, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -211,22 +211,55 @@ fn members(deb: &mut File, sink: &mut Sink<'_>) -> Result<[u64; 2], UnpackFault>
             }
         };
         let before = sink.length;
-        let mut decoder = decoder(&name, entry)?;
+        let mut decoder = decoder(&name, entry.header().size(), entry)?;
         io::copy(&mut decoder, sink).map_err(|source| UnpackFault::Stream { member, source })?;
         lengths.push(sink.length - before);
     }
     lengths.try_into().map_err(|_| UnpackFault::NotADeb("control.tar or data.tar is missing"))
 }
 
-fn decoder<'r>(name: &str, from: impl Read + 'r) -> Result<Box<dyn Read + 'r>, UnpackFault> {
+/// The decoder for a member by the ending of its `name`; it has `size` bytes.
+fn decoder<'r>(name: &str, size: u64, from: impl Read + 'r) -> Result<Box<dyn Read + 'r>, UnpackFault> {
     let stream = |source| UnpackFault::Stream { member: "compressed archive", source };
     Ok(match name.rsplit('.').next() {
+        Some("xz") if size > LARGE => Box::new(SideBySide::new(from).map_err(stream)?),
         Some("xz") => Box::new(liblzma::read::XzDecoder::new_multi_decoder(from)),
         Some("zst") => Box::new(zstd::Decoder::new(from).map_err(stream)?),
         Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(from)),
         Some("tar") => Box::new(from),
         _ => return Err(UnpackFault::NotADeb("its compression is none of xz, zst, gz")),
     })
+}
+
+/// Bytes of an xz member from which on its blocks are decompressed side by side. dpkg-deb makes blocks of 24 MiB before
+/// compression; one package, the kernel's, takes as long as all others together.
+const LARGE: u64 = 8 << 20;
+/// Bytes of memory that this may take; with less, fewer blocks go side by side.
+const MEMORY: u64 = 256 << 20;
+
+/// An xz stream whose blocks are decompressed side by side. One stream, as dpkg reads it: more behind it is a fault.
+struct SideBySide<R: Read>(liblzma::bufread::XzDecoder<BufReader<R>>);
+
+impl<R: Read> SideBySide<R> {
+    fn new(from: R) -> io::Result<Self> {
+        let threads = u32::try_from(rayon::current_num_threads()).unwrap_or(1);
+        let stream = liblzma::stream::MtStreamBuilder::new()
+            .threads(threads)
+            .memlimit_threading(MEMORY)
+            .memlimit_stop(u64::MAX)
+            .decoder()?;
+        Ok(Self(liblzma::bufread::XzDecoder::new_stream(BufReader::with_capacity(1 << 20, from), stream)))
+    }
+}
+
+impl<R: Read> Read for SideBySide<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        if count == 0 && !buffer.is_empty() && !self.0.get_mut().fill_buf()?.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "something comes after its end"));
+        }
+        Ok(count)
+    }
 }
 
 /// The package that two tar archives make up.

@@ -109,13 +109,41 @@ fn compressions() {
     let zst = zstd::encode_all(b"text".as_slice(), 1).unwrap();
     let check = |name: &str, bytes: &[u8]| {
         let mut text = Vec::new();
-        decoder(name, bytes).unwrap().read_to_end(&mut text).unwrap();
+        decoder(name, bytes.len() as u64, bytes).unwrap().read_to_end(&mut text).unwrap();
         assert_eq!(text, b"text", "{name}");
     };
     check("data.tar", b"text");
     check("data.tar.gz", &gz);
     check("data.tar.zst", &zst);
-    assert!(matches!(decoder("data.tar.lzma", b"".as_slice()), Err(UnpackFault::NotADeb(_))));
+    assert!(matches!(decoder("data.tar.lzma", 0, b"".as_slice()), Err(UnpackFault::NotADeb(_))));
+}
+
+#[test]
+fn large_members_are_read_side_by_side() {
+    // Several blocks, and a little more after the last whole one.
+    let text: Vec<u8> =
+        (0..3_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let stream = liblzma::stream::MtStreamBuilder::new()
+        .preset(0)
+        .threads(2)
+        .block_size(1 << 20)
+        .check(liblzma::stream::Check::Crc64)
+        .encoder()
+        .unwrap();
+    let mut packed = Vec::new();
+    liblzma::read::XzEncoder::new_stream(&text[..], stream).read_to_end(&mut packed).unwrap();
+    let read = |packed: &[u8]| {
+        let mut found = Vec::new();
+        decoder("data.tar.xz", packed.len() as u64, packed).unwrap().read_to_end(&mut found).map(|_| found)
+    };
+    assert!(packed.len() as u64 > LARGE, "{}", packed.len());
+    assert!(read(&packed).unwrap() == text);
+    assert!(read(&packed[..packed.len() - 4]).is_err());
+    let fault = read(&[&packed[..], b"\xfd7zXZ"].concat()).unwrap_err();
+    assert_eq!(fault.to_string(), "something comes after its end");
+    let middle = packed.len() / 2;
+    packed[middle] ^= 1;
+    assert!(read(&packed).is_err());
 }
 
 proptest! {
