@@ -3,6 +3,7 @@
 mod checkers;
 mod cut;
 mod flash;
+mod inventory;
 mod ours;
 mod packages;
 
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
             ("block-map", checkers::block_map),
             ("package-files", packages::files),
             ("package-digests", packages::digests),
+            ("manifest", inventory::manifest),
+            ("package-database", inventory::database),
             ("network-adapters", ours::network_adapters),
             ("units-are-confined", ours::units),
             ("no-path-of-the-builder", ours::no_path_of_the_builder),
