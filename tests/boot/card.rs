@@ -77,6 +77,11 @@ pub(crate) fn of_lab_file(scene: &Scene, lab: &Path) -> Result<Card> {
 }
 
 impl Card {
+    /// The card's file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn copy(scene: &Scene, image: &Path, board: &str) -> Result<Self> {
         let path = scene.folder().join("card.img");
         card::work_copy(image, &path)?;
@@ -208,7 +213,7 @@ pub(crate) fn power_on(scene: &mut Scene, card: &Card) -> Result<()> {
     // As the firmware does: from whichever slot the table names now.
     let boot = BootFiles::of_card(&card.path, &card.boot.device_tree.to_string_lossy(), scene.folder())?;
     let (kind, card, boot) = (card.played()?, &card.path, &boot);
-    let pi = Pi { name: PI, kind, card, boot, start: Start::Loader, append: "", wire: None };
+    let pi = Pi { name: PI, kind, card, boot, start: Start::Loader, append: "", wire: None, writes: None };
     Ok(scene.start_pi(&pi)?)
 }
 
@@ -218,7 +223,8 @@ pub(crate) fn start_for_login(scene: &mut Scene, card: &Card, port: u16) -> Resu
     let boot = BootFiles::of_card(&card.path, &card.boot.device_tree.to_string_lossy(), scene.folder())?;
     let (card, boot, wire) = (&card.path, &boot, Some(Wire::Login(port)));
     let append = JOURNAL_ON_CONSOLE;
-    let pi = Pi { name: PI, kind: Machine::Virt, card, boot, start: Start::Kernel, append, wire };
+    let pi =
+        Pi { name: PI, kind: Machine::Virt, card, boot, start: Start::Kernel, append, wire, writes: None };
     Ok(scene.start_pi(&pi)?)
 }
 
@@ -226,7 +232,16 @@ pub(crate) fn start_for_login(scene: &mut Scene, card: &Card, port: u16) -> Resu
 pub(crate) fn start_with_shell(scene: &mut Scene, card: &Card) -> Result<()> {
     let append = "systemd.debug_shell=ttyAMA0";
     let (card, boot) = (&card.path, &card.boot);
-    let pi = Pi { name: PI, kind: Machine::Virt, card, boot, start: Start::Kernel, append, wire: None };
+    let pi = Pi {
+        name: PI,
+        kind: Machine::Virt,
+        card,
+        boot,
+        start: Start::Kernel,
+        append,
+        wire: None,
+        writes: None,
+    };
     scene.start_pi(&pi)?;
     scene.wait_for(PI, "pilotlight: ready in ", Duration::from_secs(300))?;
     Ok(())
@@ -235,8 +250,16 @@ pub(crate) fn start_with_shell(scene: &mut Scene, card: &Card) -> Result<()> {
 /// Starts the card in the machine `kind` and waits for its ready line.
 pub(crate) fn start(scene: &mut Scene, kind: Machine<'_>, card: &Card) -> Result<String> {
     let append = JOURNAL_ON_CONSOLE;
-    let pi =
-        Pi { name: PI, kind, card: &card.path, boot: &card.boot, start: Start::Kernel, append, wire: None };
+    let pi = Pi {
+        name: PI,
+        kind,
+        card: &card.path,
+        boot: &card.boot,
+        start: Start::Kernel,
+        append,
+        wire: None,
+        writes: None,
+    };
     scene.start_pi(&pi)?;
     ready(scene)
 }
@@ -246,6 +269,25 @@ pub(crate) fn ready(scene: &Scene) -> Result<String> {
     let ready = scene.wait_for(PI, "pilotlight: ready in ", Duration::from_secs(300))?;
     println!("{}", ready.split_once("pilotlight: ").map_or(ready.as_str(), |(_, line)| line));
     Ok(ready)
+}
+
+/// Starts the card in QEMU's `virt` from the slot that its table names, with every write to it recorded in `log`, and waits
+/// for its ready line. `port` leads to its login; without one it is on the scene's wire.
+pub(crate) fn start_recorded(scene: &mut Scene, card: &Card, log: &Path, port: Option<u16>) -> Result<()> {
+    fs::File::create(log).with_context(|| format!("could not write {}", log.display()))?;
+    let boot = BootFiles::of_card(&card.path, card.board.device_tree(), scene.folder())?;
+    let pi = Pi {
+        name: PI,
+        kind: Machine::Virt,
+        card: &card.path,
+        boot: &boot,
+        start: Start::Kernel,
+        append: JOURNAL_ON_CONSOLE,
+        wire: port.map(Wire::Login),
+        writes: Some(log),
+    };
+    scene.start_pi(&pi)?;
+    ready(scene).map(drop)
 }
 
 /// A data partition by itself.

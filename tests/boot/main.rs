@@ -1,6 +1,7 @@
 //! Layer `boot`: the image in QEMU, and PCs that boot from it. What happened is read from the Pi's events.
 
 mod card;
+mod cuts;
 mod database;
 mod pcs;
 mod pi;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
             ("slot-kernel-unreadable", slots::kernel_unreadable),
             ("virt-package-database", database::verified),
             ("virt-push", push::kept_and_left),
+            ("virt-power-cuts", cuts::normal_running),
             ("virt-bios-pc", pcs::bios),
             ("virt-uefi-pc", pcs::uefi),
         ],

@@ -132,6 +132,9 @@ pub struct Pi<'a> {
     pub append: &'a str,
     /// What its network adapter is tied to.
     pub wire: Option<Wire<'a>>,
+    /// Where every write to the card, and every flush, is recorded; on [`Kind::Virt`] alone. The format is that of
+    /// Linux's dm-log-writes.
+    pub writes: Option<&'a Path>,
 }
 
 /// What a Pi's network adapter is tied to; its hardware address there is [`MAC`].
@@ -171,6 +174,28 @@ impl Pi<'_> {
         Machine::start(qemu, &qemu.aarch64, self.name, &self.arguments(qemu, serial), serial)
     }
 
+    fn drive(&self) -> Vec<OsString> {
+        if let (Kind::Virt, Some(log)) = (self.kind, self.writes) {
+            let file = |node: &str, path: &Path| {
+                let mut words = OsString::from(format!("driver=file,node-name={node},filename="));
+                words.push(escaped(path));
+                ["-blockdev".into(), words]
+            };
+            let mut args = [file("card-file", self.card), file("log-file", log)].concat();
+            args.extend(strings([
+                "-blockdev",
+                "driver=blklogwrites,node-name=card,file=card-file,log=log-file,log-super-update-interval=1",
+            ]));
+            return args;
+        }
+        let mut drive = OsString::from(match self.kind {
+            Kind::Board(_) => "if=sd,format=raw,cache=unsafe,file=",
+            Kind::Virt => "if=none,id=card,format=raw,cache=unsafe,file=",
+        });
+        drive.push(escaped(self.card));
+        vec!["-drive".into(), drive]
+    }
+
     fn loader_address(&self) -> Option<u32> {
         if let Kind::Board(board) = self.kind { board.loader_address } else { None }
     }
@@ -200,12 +225,7 @@ impl Pi<'_> {
             args.extend(["-dtb".into(), (&self.boot.device_tree).into()]);
         }
         args.extend(["-append".into(), self.command_line().into()]);
-        let mut drive = OsString::from(match self.kind {
-            Kind::Board(_) => "if=sd,format=raw,cache=unsafe,file=",
-            Kind::Virt => "if=none,id=card,format=raw,cache=unsafe,file=",
-        });
-        drive.push(escaped(self.card));
-        args.extend(["-drive".into(), drive]);
+        args.extend(self.drive());
         if self.kind == Kind::Virt {
             args.extend(strings(["-device", "virtio-blk-pci,drive=card", "-device", "virtio-rng-pci"]));
         }
