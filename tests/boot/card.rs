@@ -76,6 +76,13 @@ pub(crate) fn of_lab_file(scene: &Scene, lab: &Path) -> Result<Card> {
     Card::copy(scene, &image, surroundings::BOARD)
 }
 
+/// A card that lies in the scene's folder already.
+pub(crate) fn at(path: &Path, scene: &Scene, board: &str) -> Result<Card> {
+    let board = surroundings::board(board)?;
+    let boot = BootFiles::of_card(path, board.device_tree(), scene.folder())?;
+    Ok(Card { path: path.to_owned(), board, boot })
+}
+
 impl Card {
     /// The card's file.
     pub(crate) fn path(&self) -> &Path {
@@ -85,9 +92,7 @@ impl Card {
     fn copy(scene: &Scene, image: &Path, board: &str) -> Result<Self> {
         let path = scene.folder().join("card.img");
         card::work_copy(image, &path)?;
-        let board = surroundings::board(board)?;
-        let boot = BootFiles::of_card(&path, board.device_tree(), scene.folder())?;
-        Ok(Self { path, board, boot })
+        at(&path, scene, board)
     }
 
     /// QEMU's play of the board that the card is for.

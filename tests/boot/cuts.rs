@@ -15,21 +15,27 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::{Extent, Mbr, Slot, Trial, layout, mbr};
-use pilotlight_emulator::{asker, card as emulator_card, scene::Scene};
+use pilotlight_emulator::{asker, card as emulator_card, pi::Kind, scene::Scene};
 use pilotlight_image::ReadAt;
+use pilotlight_init::ext4::{self, Superblock};
 use pilotlight_powercut::{Cuts, Log, SECTOR, State};
 use pilotlight_tests::{
     process::{must, run},
-    surroundings::Tools,
+    surroundings::{self, Tools, checkout},
 };
 
-use crate::card::{self, PI};
+use crate::{
+    card::{self, PI},
+    push::Desk,
+};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How many machines are given an address.
 const MACHINES: u8 = 24;
-/// How many states the scene judges. `cargo xtask soak` judges all flushes and many more.
-const SCENE: Rounds = Rounds { boundaries: 60, random: 60 };
+/// What the scene judges.
+const SCENE: Rounds = Rounds { boundaries: 60, random: 60, booted: 0 };
+/// What `cargo xtask soak` judges of each run: every flush.
+const SOAK: Rounds = Rounds { boundaries: usize::MAX, random: 1_000, booted: 10 };
 /// Where the leases are in the data partition.
 const JOURNAL: &str = "/lib/pilotlight/dhcp/leases.journal";
 
@@ -40,6 +46,8 @@ pub(crate) struct Rounds {
     pub(crate) boundaries: usize,
     /// Moments with a part of what was under way.
     pub(crate) random: u64,
+    /// How many of the latter are started.
+    pub(crate) booted: u64,
 }
 
 /// A lease that a machine was given, and how long the record was when it knew.
@@ -64,6 +72,70 @@ pub(crate) fn normal_running() -> Result<()> {
     let recorded = record_leases(&mut scene)?;
     println!("{}", judge(&recorded, SCENE, 1)?);
     card::tidy(scene)
+}
+
+pub(crate) fn soak_leases() -> Result<()> {
+    soak("soak-leases", record_leases)
+}
+
+pub(crate) fn soak_update() -> Result<()> {
+    soak("soak-update", record_update)
+}
+
+fn soak(name: &str, record: fn(&mut Scene) -> Result<Recorded>) -> Result<()> {
+    let seed = std::env::var("PILOTLIGHT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let mut scene = card::scene(name)?;
+    let recorded = record(&mut scene)?;
+    println!("{}", judge(&recorded, SOAK, seed)?);
+    for number in 0..SOAK.booted {
+        start_one(&mut scene, &recorded, seed.wrapping_add(number * SOAK.random / SOAK.booted))?;
+    }
+    println!("{} of them were started, and were ready", SOAK.booted);
+    card::tidy(scene)
+}
+
+/// Starts the card in one of the states that [`judge`] found good.
+fn start_one(scene: &mut Scene, recorded: &Recorded, seed: u64) -> Result<()> {
+    let base = fs::File::open(&recorded.base)?;
+    let bytes = fs::read(&recorded.log)?;
+    let log = Log::read(&bytes)?;
+    let state = Cuts::new(&base, &bytes, &log).at_random(seed);
+    let path = scene.folder().join("card.img");
+    emulator_card::work_copy(&recorded.base, &path)?;
+    let file = fs::File::options().write(true).open(&path)?;
+    for (sector, content) in state.changed() {
+        file.write_all_at(content, sector * SECTOR)?;
+    }
+    let card = card::at(&path, scene, surroundings::BOARD)?;
+    let ready = card::start(scene, Kind::Virt, &card).with_context(|| format!("the card {}", state.title))?;
+    ensure!(ready.contains("data: ok") && ready.contains("failed units: none"), "{}: {ready}", state.title);
+    scene.end(PI);
+    Ok(())
+}
+
+/// A whole update: the other slot written, started on trial, and kept.
+fn record_update(scene: &mut Scene) -> Result<Recorded> {
+    let desk = Desk::new(scene.folder())?;
+    let card = card::of_lab_file(scene, &desk.lab()?)?;
+    let base = scene.folder().join("base.img");
+    emulator_card::work_copy(card.path(), &base)?;
+    let logs = ["push.writes", "trial.writes"].map(|name| scene.folder().join(name));
+    card::start_recorded(scene, &card, &logs[0], Some(desk.port))?;
+    let said = desk.push(checkout(), &desk.key())?;
+    ensure!(said.status.success() && said.text.contains("slot b, read back"), "{}", said.text);
+    scene.wait(PI, "a restart", PATIENCE, |heard| heard.closed.then_some(()))?;
+    scene.end(PI);
+    card::start_recorded(scene, &card, &logs[1], Some(desk.port))?;
+    scene.wait_for(PI, "slot b is kept", PATIENCE)?;
+    scene.end(PI);
+    // One row of requests: nothing is under way while the Pi restarts.
+    let mut whole = fs::read(&logs[0])?;
+    let end = Log::read(&whole)?.entries.last().map_or(0, |entry| entry.end);
+    whole.truncate(end);
+    whole.extend(fs::read(&logs[1])?.get(SECTOR as usize..).unwrap_or_default());
+    let log = scene.folder().join("update.writes");
+    fs::write(&log, whole)?;
+    Ok(Recorded { base, log, promises: Vec::new(), written: Some(Slot::B) })
 }
 
 /// A card's first start, with machines that are given addresses from the pool, until the plug is pulled.
@@ -161,13 +233,23 @@ impl Bench<'_> {
         let data = folder.path().join("data");
         let place = table(state, 0)?.partition(layout::DATA_PARTITION).context("no data partition")?.extent();
         self.cut_out(state, place, &data)?;
-        let mut check = Command::new(Tools::checkers()?.program("e2fsck")?);
-        // `init` has the kernel play the journal back; what is left to repair then would be a fault.
-        let played = run(check.args(["-E", "journal_only", "-p"]).arg(&data), PATIENCE)?;
-        ensure!(matches!(played.status.code(), Some(0 | 1)), "the journal: {}", played.text);
-        let mut check = Command::new(Tools::checkers()?.program("e2fsck")?);
-        let checked = run(check.args(["-f", "-p"]).arg(&data), PATIENCE)?;
-        ensure!(matches!(checked.status.code(), Some(0 | 1)), "e2fsck: {}", checked.text);
+        let mut superblock = [0; ext4::LENGTH];
+        ReadAt::read_exact_at(state, place.start + ext4::OFFSET, &mut superblock)?;
+        // As `init` does it; what is then left to repair would be a fault.
+        let ways: &[&[&str]] = match Superblock::parse(&superblock)? {
+            Superblock { torn: true, .. } => &[&["-f", "-y"]],
+            _ => &[&["-E", "journal_only", "-p"]],
+        };
+        for way in ways.iter().chain([&["-f", "-p"].as_slice()]) {
+            let mut check = Command::new(Tools::checkers()?.program("e2fsck")?);
+            let checked = run(check.args(*way).arg(&data), PATIENCE)?;
+            ensure!(
+                matches!(checked.status.code(), Some(0 | 1)),
+                "e2fsck {}: {}",
+                way.join(" "),
+                checked.text
+            );
+        }
         let owed: Vec<&Promise> =
             self.recorded.promises.iter().filter(|promise| promise.reached <= state.reached as u64).collect();
         if owed.is_empty() {

@@ -10,8 +10,17 @@ mod slots;
 
 use std::process::ExitCode;
 
+use pilotlight_tests::harness::{self, Scene};
+
+/// Names what `cargo xtask soak` plays instead of the layer's scenes: long runs.
+const SOAK: &[Scene] =
+    &[("power-cuts-of-leases", cuts::soak_leases), ("power-cuts-of-an-update", cuts::soak_update)];
+
 fn main() -> ExitCode {
-    pilotlight_tests::harness::main(
+    if std::env::var_os("PILOTLIGHT_SOAK").is_some() {
+        return harness::main("soak", SOAK);
+    }
+    harness::main(
         "boot",
         &[
             ("raspi3b-data-present", pi::data_present),

@@ -23,9 +23,10 @@ use crate::card::{self, Card, PI};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The desk of an operator.
-struct Desk {
+pub(crate) struct Desk {
     folder: PathBuf,
-    port: u16,
+    /// Where the Pi's login is.
+    pub(crate) port: u16,
 }
 
 pub(crate) fn kept_and_left() -> Result<()> {
@@ -97,7 +98,7 @@ fn sent(text: &str) -> Result<f64> {
 }
 
 impl Desk {
-    fn new(folder: &Path) -> Result<Self> {
+    pub(crate) fn new(folder: &Path) -> Result<Self> {
         // Somebody else may take it before QEMU does; then the scene fails and says so.
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let desk = Self { folder: folder.to_owned(), port };
@@ -105,7 +106,7 @@ impl Desk {
         Ok(desk)
     }
 
-    fn key(&self) -> PathBuf {
+    pub(crate) fn key(&self) -> PathBuf {
         self.folder.join("operator")
     }
 
@@ -123,7 +124,7 @@ impl Desk {
     }
 
     /// The scenes' lab with this operator.
-    fn lab(&self) -> Result<PathBuf> {
+    pub(crate) fn lab(&self) -> Result<PathBuf> {
         let key = fs::read_to_string(self.key().with_extension("pub")).context("there is no public key")?;
         let text = fs::read_to_string(card::lab_file("scene"))?;
         let path = self.folder.join("lab.toml");
@@ -152,7 +153,7 @@ impl Desk {
         Ok(workspace)
     }
 
-    fn push(&self, workspace: &Path, key: &Path) -> Result<process::Outcome> {
+    pub(crate) fn push(&self, workspace: &Path, key: &Path) -> Result<process::Outcome> {
         self.push_with(workspace, key, &["--no-wait"])
     }
 

@@ -14,6 +14,7 @@ mod publish;
 mod push;
 mod run;
 mod size;
+mod soak;
 mod test;
 mod ui;
 mod usual;
@@ -47,6 +48,8 @@ enum Verb {
     Run(run::Arguments),
     /// Run the tests: all layers, or those named
     Test(test::Arguments),
+    /// Run what takes too long for the tests: every power cut of a recorded run, some of them started
+    Soak(soak::Arguments),
     /// Bring pilotlight.lock up to what archives.toml asks for; move what is locked; look for security updates
     Lock(lock::Arguments),
     /// List the boards, and what QEMU can and cannot show of each
@@ -106,6 +109,7 @@ impl Verb {
             Self::Bench(arguments) => Some(&arguments.source),
             Self::Size(arguments) => Some(&arguments.source),
             Self::Compare(arguments) => Some(&arguments.source),
+            Self::Soak(arguments) => Some(&arguments.source),
             Self::Test(_) | Self::Lock(_) | Self::Boards | Self::Check(_) | Self::Doctor(_) => None,
         }
     }
@@ -118,6 +122,7 @@ impl Verb {
             Self::Push(arguments) => push::run(arguments),
             Self::Run(arguments) => run::run(arguments),
             Self::Test(arguments) => test::run(arguments),
+            Self::Soak(arguments) => soak::run(arguments),
             Self::Lock(arguments) => lock::run(arguments),
             Self::Boards => boards::run(),
             Self::Check(arguments) => check::run(arguments),

@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let outcome = match layer {
             Layer::Unit => unit(&shell),
             Layer::Net | Layer::Image | Layer::Boot => {
-                mend::lock(&arguments.source, || system(&shell, &workspace, arguments, layer))
+                mend::lock(&arguments.source, || system(&shell, &workspace, &arguments.source, layer, &[]))
             }
         };
         let time = ui::seconds(start.elapsed());
@@ -99,9 +99,26 @@ fn unit(shell: &Shell) -> anyhow::Result<()> {
     step(cmd!(shell, "{cargo} test --locked --workspace --exclude pilotlight-tests"))
 }
 
-/// The layers that need the tools, and some of them the image.
-fn system(shell: &Shell, workspace: &Path, arguments: &Arguments, layer: Layer) -> anyhow::Result<()> {
-    let workshop = Workshop::open(workspace, &arguments.source.settings())?;
+/// Runs the long runs of the layer `boot` instead of its scenes.
+pub(crate) fn soak(source: &Source, parts: &[String], seed: u64) -> anyhow::Result<()> {
+    let workspace = ui::workspace()?;
+    let shell = Shell::new()?;
+    shell.change_dir(&workspace);
+    shell.set_var("PILOTLIGHT_SOAK", "1");
+    shell.set_var("PILOTLIGHT_SEED", seed.to_string());
+    system(&shell, &workspace, source, Layer::Boot, parts)
+}
+
+/// The layers that need the tools, and some of them the image. Of its scenes those run whose names have one of `parts` in
+/// them; all do without any.
+fn system(
+    shell: &Shell,
+    workspace: &Path,
+    source: &Source,
+    layer: Layer,
+    parts: &[String],
+) -> anyhow::Result<()> {
+    let workshop = Workshop::open(workspace, &source.settings())?;
     let mut needs = Vec::new();
     if layer != Layer::Boot {
         needs.push(("PILOTLIGHT_TOOLS_CLIENTS", workshop.toolbox(Toolset::Clients)?.folder().to_owned()));
@@ -124,7 +141,7 @@ fn system(shell: &Shell, workspace: &Path, arguments: &Arguments, layer: Layer) 
     // One machine scene at a time: two cores emulate one machine, and namespaces share them too.
     let tests = cmd!(
         shell,
-        "{cargo} test --locked --no-fail-fast --package pilotlight-tests {targets...} -- --test-threads=1"
+        "{cargo} test --locked --no-fail-fast --package pilotlight-tests {targets...} -- --test-threads=1 {parts...}"
     );
     step(tests.envs(needs))
 }

@@ -64,7 +64,9 @@ impl<'a, B: ReadAt + ?Sized> Cuts<'a, B> {
         let below = |salt: u64, limit: usize| (mixed(mixed(seed) ^ salt) % limit.max(1) as u64) as usize;
         let number = below(1, self.boundaries.len());
         let from = self.boundaries.get(number).copied().unwrap_or_default();
-        let end = self.boundaries.get(number + 1).copied().unwrap_or(self.log.entries.len());
+        // The next flush is not answered yet, or all that it covers would be there.
+        let next = self.boundaries.get(number + 1).map(|next| next - 1);
+        let end = next.unwrap_or(self.log.entries.len());
         let cut = from + below(2, end - from + 1);
         let kept = move |place: u64| mixed(mixed(seed ^ place)) & 1 == 0;
         let title = format!("seed {seed}: after flush {number}, cut at request {cut} of {from} to {end}");

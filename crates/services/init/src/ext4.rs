@@ -15,7 +15,15 @@ pub struct Superblock {
     /// Whether the kernel once found something in it that no journal explains (`EXT4_ERROR_FS`), and nobody has
     /// repaired it since. A pulled plug alone does not do that.
     pub damaged: bool,
+    /// Whether its two sectors are of different times, as its checksum says: a power cut came between them. The kernel
+    /// does not mount it; everything else is as good as ever, and so are the superblock's copies.
+    pub torn: bool,
 }
+
+/// The feature by which a superblock has a checksum (`EXT4_FEATURE_RO_COMPAT_METADATA_CSUM`).
+const CHECKSUMS: u32 = 0x400;
+/// Where the checksum is, which is over all that is before it.
+const CHECKSUM_AT: usize = 0x3fc;
 
 /// Why a superblock is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +58,7 @@ impl Superblock {
             block_size: 1024 << log_block_size,
             blocks: u64::from(high) << 32 | u64::from(u32_at(0x04)),
             damaged: u16_at(0x3a) & 0x2 != 0,
+            torn: u32_at(0x64) & CHECKSUMS != 0 && u32_at(CHECKSUM_AT) != checksum(&bytes[..CHECKSUM_AT]),
         })
     }
 
@@ -58,6 +67,11 @@ impl Superblock {
     pub fn grown(self, partition: u64) -> Option<u64> {
         Some(partition / self.block_size).filter(|blocks| *blocks > self.blocks)
     }
+}
+
+/// CRC-32C as ext4 has it: without the last inversion.
+fn checksum(bytes: &[u8]) -> u32 {
+    !crc32c::crc32c(bytes)
 }
 
 #[cfg(test)]
@@ -79,29 +93,52 @@ mod tests {
     #[test]
     fn sizes_are_read() {
         let check = |bytes, expect| assert_eq!(Superblock::parse(&bytes), expect);
-        check(superblock(2, 65536, true), Ok(Superblock { block_size: 4096, blocks: 65536, damaged: false }));
-        check(superblock(0, 8, false), Ok(Superblock { block_size: 1024, blocks: 8, damaged: false }));
+        check(
+            superblock(2, 65536, true),
+            Ok(Superblock { block_size: 4096, blocks: 65536, damaged: false, torn: false }),
+        );
+        check(
+            superblock(0, 8, false),
+            Ok(Superblock { block_size: 1024, blocks: 8, damaged: false, torn: false }),
+        );
         check(
             superblock(2, 1 << 33, true),
-            Ok(Superblock { block_size: 4096, blocks: 1 << 33, damaged: false }),
+            Ok(Superblock { block_size: 4096, blocks: 1 << 33, damaged: false, torn: false }),
         );
         check(
             superblock(2, (1 << 33) + 7, false),
-            Ok(Superblock { block_size: 4096, blocks: 7, damaged: false }),
+            Ok(Superblock { block_size: 4096, blocks: 7, damaged: false, torn: false }),
         );
         // Clean, with errors, in use, in use with errors.
         for (state, damaged) in [(1, false), (3, true), (0, false), (2, true)] {
             let mut bytes = superblock(2, 7, true);
             bytes[0x3a] = state;
-            check(bytes, Ok(Superblock { block_size: 4096, blocks: 7, damaged }));
+            check(bytes, Ok(Superblock { block_size: 4096, blocks: 7, damaged, torn: false }));
         }
         check([0; LENGTH], Err(Ext4Error::Magic(0)));
         check(superblock(7, 1, true), Err(Ext4Error::BlockSize(7)));
     }
 
     #[test]
+    fn a_superblock_of_two_times_is_torn() {
+        let with_checksum = |blocks| {
+            let mut bytes = superblock(2, blocks, true);
+            bytes[0x65] = 0x04;
+            // Something of the second sector.
+            bytes[0x200] = blocks as u8;
+            let sum = checksum(&bytes[..CHECKSUM_AT]);
+            bytes[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+            bytes
+        };
+        let (older, newer) = (with_checksum(7), with_checksum(8));
+        assert!(!Superblock::parse(&older).unwrap().torn && !Superblock::parse(&newer).unwrap().torn);
+        let torn = [&newer[..512], &older[512..]].concat();
+        assert!(Superblock::parse(&torn.try_into().unwrap()).unwrap().torn);
+    }
+
+    #[test]
     fn it_grows_and_never_shrinks() {
-        let filesystem = Superblock { block_size: 4096, blocks: 65536, damaged: false };
+        let filesystem = Superblock { block_size: 4096, blocks: 65536, damaged: false, torn: false };
         let mib = 1 << 20;
         assert_eq!(filesystem.grown(1024 * mib), Some(262_144));
         assert_eq!(filesystem.grown(256 * mib), None);

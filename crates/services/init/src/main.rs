@@ -31,8 +31,8 @@ fn main() -> ExitCode {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         match arguments.as_slice() {
             [word, wish @ ..] if word == network::WAIT => return helper(network::wait(wish)),
-            [word, device] if word == repair::REPAIR => {
-                return helper(repair::become_e2fsck(device).map(|never| match never {}));
+            [word, option, device] if word == repair::REPAIR => {
+                return helper(repair::become_e2fsck(option, device).map(|never| match never {}));
             }
             _ => {}
         }

@@ -17,7 +17,7 @@ use super::{
     console::Console,
     files,
     mounts::{self, in_root},
-    repair,
+    repair::{self, Way},
 };
 
 /// What became of the data partition.
@@ -82,19 +82,22 @@ pub(crate) fn mount(found: &Found, notes: &mut Vec<String>, console: &Console) -
     }
 }
 
-/// The superblock of a file system that can be mounted: repaired, where the kernel has found errors in it.
+/// The superblock of a file system that can be mounted: repaired, where the kernel has found errors in it or a power cut
+/// has torn the superblock.
 fn repaired(
     device: &Path,
     found: Superblock,
     notes: &mut Vec<String>,
     console: &Console,
 ) -> Result<Superblock, Fault> {
-    if !found.damaged {
-        return Ok(found);
-    }
-    repair::repair(device)?;
-    console.say("data had errors and was repaired");
-    notes.push("the data file system had errors and was repaired".to_owned());
+    let (way, what) = match found {
+        Superblock { torn: true, .. } => (Way::CopyOfSuperblock, "a superblock that a power cut tore"),
+        Superblock { damaged: true, .. } => (Way::Careful, "errors"),
+        _ => return Ok(found),
+    };
+    repair::repair(device, way)?;
+    console.say(&format!("data had {what} and was repaired"));
+    notes.push(format!("the data file system had {what} and was repaired"));
     superblock(device)
 }
 

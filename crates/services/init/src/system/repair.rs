@@ -20,11 +20,30 @@ const E2FSCK: &str = "/usr/sbin/e2fsck";
 /// Exit statuses of e2fsck(8): below this one nothing is left to be repaired.
 const LEFT: i32 = 4;
 
+/// How much e2fsck may do by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// What loses nothing.
+    Careful,
+    /// To use a copy of the superblock, which it does not call careful. The journal is played back all the same.
+    CopyOfSuperblock,
+}
+
 /// Has e2fsck repair what can be repaired without asking anyone.
-pub(crate) fn repair(device: &Path) -> Result<(), Fault> {
+pub(crate) fn repair(device: &Path, way: Way) -> Result<(), Fault> {
+    let option = match way {
+        Way::Careful => "-p",
+        Way::CopyOfSuperblock => "-y",
+    };
     let program = "/init";
     let status = mounts::with_devices_in_root(|| {
-        Command::new(program).arg(REPAIR).arg(device).stdin(Stdio::null()).stdout(Stdio::null()).status()
+        Command::new(program)
+            .arg(REPAIR)
+            .arg(option)
+            .arg(device)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
     })?;
     let status = status.map_err(Fault::file("start", program))?;
     if status.code().is_some_and(|code| code < LEFT) {
@@ -35,9 +54,9 @@ pub(crate) fn repair(device: &Path) -> Result<(), Fault> {
 }
 
 /// What the process does that [`repair`] starts.
-pub(crate) fn become_e2fsck(device: &str) -> Result<Infallible, Fault> {
+pub(crate) fn become_e2fsck(option: &str, device: &str) -> Result<Infallible, Fault> {
     chroot(ROOT).map_err(Fault::file("change the root to", ROOT))?;
     chdir("/").map_err(Fault::file("enter", "/"))?;
     // -f: a journal without anything in it would make it look clean.
-    Err(Fault::file("start", E2FSCK)(Command::new(E2FSCK).args(["-f", "-p", device]).exec()))
+    Err(Fault::file("start", E2FSCK)(Command::new(E2FSCK).args(["-f", option, device]).exec()))
 }
