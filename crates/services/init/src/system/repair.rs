@@ -31,24 +31,29 @@ pub(crate) enum Way {
 
 /// Has e2fsck repair what can be repaired without asking anyone.
 pub(crate) fn repair(device: &Path, way: Way) -> Result<(), Fault> {
-    let option = match way {
-        Way::Careful => "-p",
-        Way::CopyOfSuperblock => "-y",
+    let (option, times) = match way {
+        Way::Careful => ("-p", 1),
+        // Having played the journal back it looks at the torn superblock again and gives up (1.47.2); the second time
+        // there is no journal left to play.
+        Way::CopyOfSuperblock => ("-y", 2),
     };
     let program = "/init";
-    let status = mounts::with_devices_in_root(|| {
-        Command::new(program)
-            .arg(REPAIR)
-            .arg(option)
-            .arg(device)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .status()
-    })?;
-    let status = status.map_err(Fault::file("start", program))?;
-    if status.code().is_some_and(|code| code < LEFT) {
+    let mut last = None;
+    for _ in 0..times {
+        let status = mounts::with_devices_in_root(|| {
+            Command::new(program)
+                .args([REPAIR, option])
+                .arg(device)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .status()
+        })?;
+        last = Some(status.map_err(Fault::file("start", program))?);
+    }
+    if last.and_then(|status| status.code()).is_some_and(|code| code < LEFT) {
         return Ok(());
     }
+    let status = last.map(|status| status.to_string()).unwrap_or_default();
     let reason = format!("it has errors that e2fsck does not repair by itself ({status})");
     Err(Fault::Content { path: device.to_owned(), reason })
 }
