@@ -178,6 +178,18 @@ pub enum BoardError {
         /// Those that there are.
         known: String,
     },
+    /// Its base is none.
+    #[error("boards/{board}.toml wants the base {name:?}; the bases are: {known}{hint}")]
+    NoBase {
+        /// The board.
+        board: String,
+        /// What it wants.
+        name: String,
+        /// The nearest name, as a question, or nothing.
+        hint: String,
+        /// Those that there are.
+        known: String,
+    },
     /// The file of the groups is not as it should be.
     #[error("boards/common/modules.toml holds no groups of modules:\n{0}")]
     Groups(String),
@@ -243,6 +255,19 @@ impl Board {
     pub fn unknown(name: &str, known: &[String]) -> BoardError {
         let hint = hint(name, known.iter().map(String::as_str));
         BoardError::Unknown { name: name.to_owned(), hint, known: known.join(", ") }
+    }
+
+    /// Whether its base is one of `known`.
+    ///
+    /// # Errors
+    /// It is not: with the nearest of those that there are.
+    pub fn has_base(&self, known: &[String]) -> Result<(), BoardError> {
+        if known.contains(&self.base) {
+            return Ok(());
+        }
+        let hint = hint(&self.base, known.iter().map(String::as_str));
+        let (board, name) = (self.name.clone(), self.base.clone());
+        Err(BoardError::NoBase { board, name, hint, known: known.join(", ") })
     }
 
     /// The device tree that QEMU is started with, or where it does not play the board, the first.

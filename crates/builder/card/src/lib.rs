@@ -161,7 +161,21 @@ impl Workshop {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let path = self.workspace.join("boards").join(MODULE_GROUPS);
         let groups = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok((Board::parse(name, &text, &groups)?, text + &groups))
+        let board = Board::parse(name, &text, &groups)?;
+        board.has_base(&self.bases()?)?;
+        Ok((board, text + &groups))
+    }
+
+    /// The names of the bases: the folders of `bases/`.
+    fn bases(&self) -> anyhow::Result<Vec<String>> {
+        let folder = self.workspace.join("bases");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+            let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// The sets of packages that the image of a board is made with: what is on it, and what compiles for it.
