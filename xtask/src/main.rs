@@ -7,6 +7,7 @@ mod compare;
 mod doctor;
 mod flash;
 mod foreign;
+mod fuzz;
 mod image;
 mod lock;
 mod mend;
@@ -50,6 +51,8 @@ enum Verb {
     Test(test::Arguments),
     /// Run what takes too long for the tests: every power cut of a recorded run, some of them started
     Soak(soak::Arguments),
+    /// Feed every parser arbitrary input, for as long as wanted
+    Fuzz(fuzz::Arguments),
     /// Bring pilotlight.lock up to what archives.toml asks for; move what is locked; look for security updates
     Lock(lock::Arguments),
     /// List the boards, and what QEMU can and cannot show of each
@@ -110,7 +113,12 @@ impl Verb {
             Self::Size(arguments) => Some(&arguments.source),
             Self::Compare(arguments) => Some(&arguments.source),
             Self::Soak(arguments) => Some(&arguments.source),
-            Self::Test(_) | Self::Lock(_) | Self::Boards | Self::Check(_) | Self::Doctor(_) => None,
+            Self::Test(_)
+            | Self::Lock(_)
+            | Self::Fuzz(_)
+            | Self::Boards
+            | Self::Check(_)
+            | Self::Doctor(_) => None,
         }
     }
 
@@ -123,6 +131,7 @@ impl Verb {
             Self::Run(arguments) => run::run(arguments),
             Self::Test(arguments) => test::run(arguments),
             Self::Soak(arguments) => soak::run(arguments),
+            Self::Fuzz(arguments) => fuzz::run(arguments),
             Self::Lock(arguments) => lock::run(arguments),
             Self::Boards => boards::run(),
             Self::Check(arguments) => check::run(arguments),

@@ -1,0 +1,287 @@
+//! What is fed.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher as _},
+    sync::LazyLock,
+    time::Duration,
+};
+
+use pilotlight_dhcp::{guard::Guard, packet::Packet, server::Server, store};
+use pilotlight_disk::{BlockMap, Mbr, Params, mbr};
+use pilotlight_http::{
+    Target as HttpTarget,
+    select::{Conditions, Selection, select},
+};
+use pilotlight_init::ext4::{self, Superblock};
+use pilotlight_lab::{Lab, MacAddr};
+use pilotlight_tftp::{FromClient, Request, Step, Terms, Transfer};
+use pilotlight_update::{Manifest, Message, Reply};
+
+/// Something that takes whatever comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name, and that of its corpus.
+    pub name: &'static str,
+    /// Feeds it. The number says what kind of outcome it was.
+    pub feed: fn(&[u8]) -> u64,
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "dhcp-packet", feed: dhcp_packet },
+    Target { name: "dhcp-server", feed: dhcp_server },
+    Target { name: "dhcp-guard", feed: dhcp_guard },
+    Target { name: "dhcp-journal", feed: dhcp_journal },
+    Target { name: "tftp-request", feed: tftp_request },
+    Target { name: "tftp-transfer", feed: tftp_transfer },
+    Target { name: "http-target", feed: http_target },
+    Target { name: "http-range", feed: http_range },
+    Target { name: "boot-script", feed: boot_script },
+    Target { name: "lab", feed: lab },
+    Target { name: "update", feed: update },
+    Target { name: "card", feed: card },
+];
+
+/// A lab with a pool and two machines, of which one is reserved an address.
+static LAB: LazyLock<Lab> = LazyLock::new(|| {
+    let text = include_str!("../../labs/scene.toml");
+    pilotlight_lab::parse(text).unwrap_or_else(|problems| panic!("the scenes' lab is wrong: {problems}"))
+});
+
+fn kind(outcome: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    outcome.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The text without its numbers and addresses: what kind of thing it says.
+fn words(text: &str) -> String {
+    text.split(|sign: char| !sign.is_ascii_alphabetic()).filter(|word| word.len() > 2).collect()
+}
+
+fn dhcp_packet(input: &[u8]) -> u64 {
+    match Packet::parse(input) {
+        Err(fault) => kind(fault.kind()),
+        Ok(packet) => {
+            let known = (0..=u8::MAX).filter(|code| packet.option(*code).is_some());
+            let read = known
+                .map(|code| {
+                    let numbers = (packet.number16(code).is_some(), packet.number32(code).is_some());
+                    (code, packet.address(code).is_some(), numbers, packet.wants(code))
+                })
+                .collect::<Vec<_>>();
+            assert!(packet.room() >= 300, "an answer has room for {} bytes", packet.room());
+            kind((format!("{:?}{:?}", packet.op, packet.kind), read))
+        }
+    }
+}
+
+/// Messages one after the other, each behind its length in two bytes.
+fn messages(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = input;
+    std::iter::from_fn(move || {
+        let (length, behind) = rest.split_first_chunk::<2>()?;
+        let (message, behind) = behind.split_at(usize::from(u16::from_be_bytes(*length)).min(behind.len()));
+        rest = behind;
+        Some(message)
+    })
+}
+
+/// A server through a conversation; time passes between messages, and every fourth promise cannot be written down.
+fn dhcp_server(input: &[u8]) -> u64 {
+    let mut server = Server::new(LAB.clone());
+    let mut story = Vec::new();
+    for (number, message) in messages(input).enumerate() {
+        let now = number as u64 * 45_000;
+        let actions = server.handle(now, message);
+        let silent = actions.reply.is_none();
+        assert!(
+            !silent || actions.dropped.is_some() || !actions.events.is_empty() || actions.persist.is_some(),
+            "silence"
+        );
+        if let Some(reply) = &actions.reply {
+            assert!(
+                (300..=1_500).contains(&reply.payload.len()),
+                "an answer of {} bytes",
+                reply.payload.len()
+            );
+            assert!(Packet::parse(&reply.payload).is_ok(), "an answer that cannot be read");
+        }
+        if let Some(change) = actions.persist.filter(|_| number % 4 == 3) {
+            server.not_written(now, &change);
+        }
+        story.push((silent, actions.dropped.map(|dropped| dropped.kind), actions.events.len()));
+    }
+    kind(story)
+}
+
+fn dhcp_guard(input: &[u8]) -> u64 {
+    let mut lab = LAB.clone();
+    lab.network.probe_first = true;
+    let mut guard = Guard::new(&lab, MacAddr([2, 0, 0, 0, 0, 1]));
+    let mut story = Vec::new();
+    for (number, message) in messages(input).enumerate() {
+        let now = number as u64 * 1_000;
+        let wish = guard.poll(now, 7);
+        let heard = guard.heard(now, message).is_some();
+        story.push((
+            wish.send.is_some(),
+            wish.event.is_some(),
+            heard,
+            guard.serving(),
+            guard.other().is_some(),
+        ));
+    }
+    kind(story)
+}
+
+/// What was read can be written again, and is the same.
+fn dhcp_journal(input: &[u8]) -> u64 {
+    let journal = store::read(input, "this boot", 1_000);
+    let again = [store::HEADER.to_owned(), journal.lines.values().cloned().collect()].concat();
+    let read = store::read(again.as_bytes(), "this boot", 1_000);
+    assert_eq!((&read.leases, read.damaged), (&journal.leases, 0), "written again it is another journal");
+    kind((journal.leases.len().min(4), journal.damaged.min(4)))
+}
+
+fn tftp_request(input: &[u8]) -> u64 {
+    let client = FromClient::parse(input).map(|packet| format!("{packet:?}").len().min(40));
+    match Request::parse(input) {
+        Err(refusal) => kind((refusal.reason(), client)),
+        Ok(request) => {
+            let terms = Terms::agree(&request.options, Some(1 << 20));
+            assert!((8..=65_464).contains(&terms.block_size) && terms.window > 0, "{terms:?}");
+            kind((
+                format!("{:?}", request.mode),
+                terms.oack.map(|oack| words(&String::from_utf8_lossy(&oack))),
+                client,
+            ))
+        }
+    }
+}
+
+/// A request, and then the client's packets as they come; a packet of no bytes is time that passes.
+fn tftp_transfer(input: &[u8]) -> u64 {
+    let mut packets = messages(input);
+    let Some(Ok(request)) = packets.next().map(Request::parse) else { return 0 };
+    let length = 100_000;
+    let terms = Terms::agree(&request.options, Some(length));
+    let (mut transfer, mut step) = Transfer::start(&terms, Some(length), Duration::ZERO);
+    let mut now = Duration::ZERO;
+    let mut story = Vec::new();
+    for packet in packets {
+        story.push(words(&format!("{step:?}")));
+        if matches!(step, Step::Finished | Step::Stopped { .. } | Step::GaveUp) {
+            break;
+        }
+        step = match FromClient::parse(packet) {
+            Some(packet) => transfer.on_packet(packet, now),
+            None => {
+                now = transfer.deadline().max(now);
+                transfer.on_timer(now)
+            }
+        };
+        let (acked, total) = transfer.progress();
+        assert!(total.is_none_or(|total| acked <= total), "{acked} of {total:?} blocks have arrived");
+    }
+    kind(story)
+}
+
+fn http_target(input: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(input);
+    let (path, query) = text.split_once('?').map_or((&*text, None), |(path, query)| (path, Some(query)));
+    match HttpTarget::parse(path, query) {
+        Ok(target) => kind((words(&format!("{target:?}")).len().min(20), target.mac().is_some())),
+        Err(fault) => kind(words(&fault.to_string())),
+    }
+}
+
+/// Three headers, a line each.
+fn http_range(input: &[u8]) -> u64 {
+    const LENGTH: u64 = 1_000;
+    let text = String::from_utf8_lossy(input);
+    let mut lines = text.split('\n').map(|line| (!line.is_empty()).then_some(line));
+    let mut line = || lines.next().flatten();
+    let selection =
+        select(Conditions { range: line(), if_range: line(), if_none_match: line() }, "\"tag\"", LENGTH);
+    match selection {
+        Selection::Whole => 1,
+        Selection::Part(part) => {
+            assert!(part.start < part.end && part.end <= LENGTH, "{part:?} of {LENGTH}");
+            kind((part.start == 0, part.end == LENGTH))
+        }
+        Selection::NotModified => 3,
+        Selection::Unsatisfiable => 4,
+    }
+}
+
+/// The name of a pxelinux file.
+fn boot_script(input: &[u8]) -> u64 {
+    let text = pilotlight_boot::pxelinux_config(&LAB, &String::from_utf8_lossy(input));
+    kind(text.map(|text| text.len()))
+}
+
+/// A lab that is good makes every script; of one that is not, each mistake is shown.
+fn lab(input: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(input);
+    match pilotlight_lab::parse(&text) {
+        Ok(lab) => {
+            let scripts = [pilotlight_boot::boot_ipxe(&lab), pilotlight_boot::autoexec_ipxe(&lab)];
+            let nodes: usize = lab
+                .nodes
+                .iter()
+                .map(|node| pilotlight_boot::ipxe_script(&lab, Some(node.mac)).len().min(1_000))
+                .sum();
+            assert!(scripts.iter().all(|script| script.starts_with("#!ipxe")), "no script");
+            kind((lab.nodes.len().min(4), nodes, lab.profiles.len().min(4)))
+        }
+        Err(problems) => {
+            assert!(
+                problems.count() > 0 && !problems.render("lab.toml", &text, false).is_empty(),
+                "no mistake"
+            );
+            kind(problems.iter().map(|problem| words(&problem.message)).take(3).collect::<Vec<_>>())
+        }
+    }
+}
+
+/// What the update service is sent, and what it answers.
+fn update(input: &[u8]) -> u64 {
+    let message = pilotlight_update::read::<Message>(&mut &*input);
+    let reply = pilotlight_update::read::<Reply>(&mut &*input);
+    let manifest = message.as_ref().ok().and_then(|message| match message {
+        Message::Offer(manifest) => {
+            Some(Manifest::check(manifest).map_err(|fault| words(&fault.to_string())))
+        }
+        _ => None,
+    });
+    let shown = |fault: String| words(&fault).chars().take(60).collect::<String>();
+    let message = message.map(|message| words(&format!("{message:?}")).len().min(30));
+    let reply = reply.map(|reply| words(&format!("{reply:?}")).len().min(30));
+    kind((
+        message.map_err(|fault| shown(fault.to_string())),
+        reply.map_err(|fault| shown(fault.to_string())),
+        manifest,
+    ))
+}
+
+/// What is read off a card before anything on it can be believed.
+fn card(input: &[u8]) -> u64 {
+    let table = input.get(..mbr::LEN).map(|sector| match Mbr::parse(sector) {
+        Ok(table) => {
+            let again = Mbr::parse(&table.encode());
+            assert_eq!(again.as_ref().ok(), Some(&table), "written again it is another table");
+            words(&format!("{:?}{:?}", table.trial, table.active_slot().map_err(|fault| fault.to_string())))
+        }
+        Err(fault) => words(&fault.to_string()),
+    });
+    let superblock = input.first_chunk::<{ ext4::LENGTH }>().map(|bytes| match Superblock::parse(bytes) {
+        Ok(found) => (found.grown(1 << 40).is_some(), found.torn, found.damaged, String::new()),
+        Err(fault) => (false, false, false, words(&fault.to_string())),
+    });
+    let text = String::from_utf8_lossy(input);
+    let parameters = Params::parse(&text).map_err(|fault| words(&fault.to_string()));
+    let map =
+        BlockMap::parse(&text).map(|map| map.ranges.len().min(4)).map_err(|fault| words(&fault.to_string()));
+    kind((table, superblock, parameters.map(|found| found.slot.name()), map))
+}
