@@ -61,6 +61,8 @@ impl Root {
         let mut unpack = Tools::checkers()?.command("unsquashfs")?;
         unpack.args(["-no-progress", "-quiet", "-no-xattrs", "-dest"]).arg(&tree).arg(&squashfs);
         must(&mut unpack, LIMIT)?;
+        // Some programs may be run and not read; that stops everyone but root. Modes are read off the listing.
+        open_up(&tree).with_context(|| format!("could not open {}", tree.display()))?;
         Ok(Self { squashfs, tree, folder })
     }
 
@@ -76,20 +78,18 @@ impl Root {
     }
 }
 
-impl Drop for Root {
-    fn drop(&mut self) {
-        // Folders without write permission would keep their content from being removed.
-        let _ = open_up(&self.tree);
-    }
-}
-
+/// Gives the owner of everything in a folder the right to look at it and to remove it.
 fn open_up(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
+        let kind = entry.file_type()?;
+        let mode = entry.metadata()?.permissions().mode();
+        if kind.is_dir() {
             open_up(&entry.path())?;
+        } else if kind.is_file() && mode & 0o400 == 0 {
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode | 0o400))?;
         }
     }
     Ok(())

@@ -198,7 +198,12 @@ fn mode(node: &Node) -> String {
 fn root_packages() -> Result<Vec<Package>> {
     let cache = env::var_os("PILOTLIGHT_CACHE").map(Into::into);
     let workshop = Workshop::open(checkout(), &Settings { cache, ..Settings::default() })?;
-    Ok(workshop.archives().packages(workshop.lock(), "root")?)
+    let (board, _) = workshop.board(surroundings::BOARD)?;
+    let mut packages = Vec::new();
+    for set in workshop.root_sets(&board) {
+        packages.extend(workshop.archives().packages(workshop.lock(), &set)?);
+    }
+    Ok(packages)
 }
 
 /// Where a path of a package's is in the root: `/bin`, `/sbin` and `/lib` are links into `/usr`, and the package

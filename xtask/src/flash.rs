@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     consider(path, &devices, twice)?;
     let lab = arguments.lab.as_deref().map(checked_lab).transpose()?;
     // Whether it can be opened shows before an image is made for nothing.
-    drop(open(path, arguments, None)?);
+    drop(open(path, arguments, arguments.image.as_deref())?);
 
     let image = match &arguments.image {
         Some(image) => image.clone(),

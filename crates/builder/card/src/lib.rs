@@ -183,6 +183,11 @@ impl Workshop {
         root::sets(board).into_iter().chain([Toolset::Toolchain.set()]).map(str::to_owned).collect()
     }
 
+    /// Those of them whose packages are installed in its root.
+    pub fn root_sets(&self, board: &Board) -> Vec<String> {
+        root::root_sets(board).map(str::to_owned).to_vec()
+    }
+
     /// Where the image of a board lies unless told otherwise.
     pub fn image_path(&self, board: &str) -> PathBuf {
         self.target().join("images").join(format!("pilotlight-{board}.img"))
