@@ -254,6 +254,10 @@ pub(crate) fn of_mirrors() -> Result<()> {
     let mut story = Story::new(&desk);
     story.names.push((server.mirror(""), "http://mirror/".to_owned()));
     story.names.push((package.version.clone(), "VERSION".to_owned()));
+    // What a resolver says where no name server can be asked, and what it says where one knows no such name.
+    for words in ["Temporary failure in name resolution", "Name or service not known"] {
+        story.names.push((words.to_owned(), "(no such name)".to_owned()));
+    }
     story.refused("a mirror where nobody answers", &mut desk.image_builder(None)?)?;
     let mut unknown = desk.image_builder(None)?;
     story.refused(
