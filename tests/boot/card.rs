@@ -77,8 +77,7 @@ pub(crate) fn of_lab_file(scene: &Scene, lab: &Path) -> Result<Card> {
 }
 
 /// A card that lies in the scene's folder already.
-pub(crate) fn at(path: &Path, scene: &Scene, board: &str) -> Result<Card> {
-    let board = surroundings::board(board)?;
+pub(crate) fn at(path: &Path, scene: &Scene, board: Board) -> Result<Card> {
     let boot = BootFiles::of_card(path, board.device_tree(), scene.folder())?;
     Ok(Card { path: path.to_owned(), board, boot })
 }
@@ -92,7 +91,7 @@ impl Card {
     fn copy(scene: &Scene, image: &Path, board: &str) -> Result<Self> {
         let path = scene.folder().join("card.img");
         card::work_copy(image, &path)?;
-        at(&path, scene, board)
+        at(&path, scene, surroundings::board(board)?)
     }
 
     /// QEMU's play of the board that the card is for.

@@ -106,7 +106,7 @@ fn start_one(scene: &mut Scene, recorded: &Recorded, seed: u64) -> Result<()> {
     for (sector, content) in state.changed() {
         file.write_all_at(content, sector * SECTOR)?;
     }
-    let card = card::at(&path, scene, surroundings::BOARD)?;
+    let card = card::at(&path, scene, surroundings::board(surroundings::BOARD)?)?;
     let ready = card::start(scene, Kind::Virt, &card).with_context(|| format!("the card {}", state.title))?;
     ensure!(ready.contains("data: ok") && ready.contains("failed units: none"), "{}: {ready}", state.title);
     scene.end(PI);

@@ -6,6 +6,7 @@ mod database;
 mod pcs;
 mod pi;
 mod push;
+mod raspbian;
 mod slots;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
             ("raspi3b-data-absent", pi::data_absent),
             ("raspi3b-data-corrupt", pi::data_corrupt),
             ("other-boards", pi::other_boards),
+            ("virt-raspbian", raspbian::serves),
             ("virt-larger-card", pi::larger_card),
             ("virt-data-with-errors", pi::data_with_errors),
             ("slot-settled-and-tried", slots::settled_and_tried),

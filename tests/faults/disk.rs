@@ -15,7 +15,7 @@ use rustix::{
     mount::{MountFlags, UnmountFlags, mount, unmount},
 };
 
-use crate::desk::{Desk, names};
+use pilotlight_tests::desk::{Desk, names};
 
 /// A small disk, with a ballast that fills it as far as wanted.
 pub(crate) struct Disk(PathBuf);

@@ -7,12 +7,12 @@ use pilotlight_archive::{
     LockedPackage,
     testing::{Content, Deb, Server, Signer, Site, Suite},
 };
-use pilotlight_tests::process;
-
-use crate::{
+use pilotlight_tests::{
     desk::{Desk, LIMIT, own},
-    mirror::place,
+    process,
 };
+
+use crate::mirror::place;
 
 /// The package that is dropped. The builder does nothing with it but unpack it.
 const DROPPED: &str = "libzstd1";

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use crate::desk::{Desk, own};
+use pilotlight_tests::desk::{Desk, own};
 
 pub(crate) fn unknown_board() -> Result<()> {
     let desk = Desk::new()?;

@@ -15,7 +15,7 @@ use pilotlight_emulator::fault::Random;
 use pilotlight_tests::surroundings::{self, Tools};
 use sha2::{Digest as _, Sha256};
 
-use crate::desk::{Desk, names};
+use pilotlight_tests::desk::{Desk, names};
 
 const KILLS: u64 = 20;
 

@@ -1,7 +1,6 @@
 //! Faults against the whole builder: what it says, what it leaves behind, and that the next run goes on from what
 //! is already there.
 
-mod desk;
 mod disk;
 mod dropped;
 mod input;

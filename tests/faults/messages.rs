@@ -11,13 +11,12 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_archive::testing::{Server, Trouble};
 use pilotlight_disk::{Slot, layout};
-use pilotlight_tests::{process, surroundings};
-
-use crate::{
+use pilotlight_tests::{
     desk::{Desk, LIMIT, own},
-    disk::Disk,
-    mirror::place,
+    process, surroundings,
 };
+
+use crate::{disk::Disk, mirror::place};
 
 /// A lab without a mistake.
 const LAB: &str = "[network]\naddress = \"10.77.0.1/24\"\n";
@@ -95,6 +94,8 @@ pub(crate) fn of_words() -> Result<()> {
         ("a flag without its value", &["image", "--board"]),
         ("another board", &["image", "--board", "rpi33"]),
         ("a board that is a path", &["image", "--board", "../boards/rpi3"]),
+        ("another base", &["image", "--base", "debain"]),
+        ("a base without a lock", &["image", "--base", "raspbian"]),
         ("a lab that is not there", &["image", "--lab", "no.toml"]),
         ("a lab that is a folder", &["image", "--lab", "bases"]),
         ("a mirror without a scheme", &["image", "--mirror", "mirror.example/debian"]),
@@ -143,9 +144,9 @@ pub(crate) fn of_the_workspace() -> Result<()> {
     own(&desk.path("workspace/pilotlight.lock"))?;
     let mut story = Story::new(&desk);
     for (title, name, from, to) in [
-        ("a board that is no TOML", "boards/rpi3.toml", "[kernel]", "[kernel"),
+        ("a board that is no TOML", "boards/rpi3.toml", "[loader]", "[loader"),
         ("a board with another key", "boards/rpi3.toml", "title = ", "titel = "),
-        ("a board of another base", "boards/rpi3.toml", "base = \"debian\"", "base = \"debain\""),
+        ("a board with half a base", "boards/rpi3.toml", "[bases.debian.tried]", "[bases.debain.tried]"),
         ("a base without an archive", "bases/debian/archives.toml", "[archives.debian]", "[archives.debain]"),
         ("a base that is no TOML", "bases/debian/archives.toml", "[sets.root]", "[sets.root"),
         ("a base with another rule", "bases/debian/root.toml", "shadow-day", "shadow-night"),

@@ -8,7 +8,7 @@ use pilotlight_archive::{
     testing::{Content, Deb, Server, Signer, Site, Suite, Trouble, archives_toml},
 };
 
-use crate::desk::{Desk, names, own};
+use pilotlight_tests::desk::{Desk, names, own};
 
 /// Where a package is on the server.
 pub(crate) fn place(package: &LockedPackage) -> String {

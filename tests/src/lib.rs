@@ -5,6 +5,7 @@
 //! ([`harness`]).
 
 pub mod daemon;
+pub mod desk;
 pub mod harness;
 pub mod namespace;
 pub mod process;

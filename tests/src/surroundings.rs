@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_board::{Board, MODULE_GROUPS};
+use pilotlight_card::BASE;
 
 /// A folder of unpacked packages: runnable programs in `bin`, the packages' files in `root`.
 #[derive(Debug, Clone)]
@@ -68,13 +69,18 @@ pub fn image() -> Result<PathBuf> {
 /// The board that it is for.
 pub const BOARD: &str = "rpi3";
 
-/// A board of the tree.
+/// A board of the tree, with the usual base.
 pub fn board(name: &str) -> Result<Board> {
+    board_with_base(name, BASE)
+}
+
+/// A board of the tree.
+pub fn board_with_base(name: &str, base: &str) -> Result<Board> {
     let read = |name: &str| {
         let path = checkout().join("boards").join(name);
         fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))
     };
-    Ok(Board::parse(name, &read(&format!("{name}.toml"))?, &read(MODULE_GROUPS)?)?)
+    Ok(Board::parse(name, &read(&format!("{name}.toml"))?, &read(MODULE_GROUPS)?, base)?)
 }
 
 /// All boards of the tree, by name.

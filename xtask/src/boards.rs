@@ -8,10 +8,19 @@ use crate::ui;
 
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let workshop = Workshop::open(&ui::workspace()?, &Settings::default())?;
-    let boards: anyhow::Result<Vec<Board>> =
-        workshop.boards()?.iter().map(|name| Ok(workshop.board(name)?.0)).collect();
-    print!("{}", told(&boards?));
+    print!("{}", told(&all(&workshop)?));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every board with each of its bases.
+fn all(workshop: &Workshop) -> anyhow::Result<Vec<Board>> {
+    let mut boards = Vec::new();
+    for name in workshop.boards()? {
+        for base in workshop.board(&name)?.0.bases {
+            boards.push(workshop.board_with_base(&name, &base)?.0);
+        }
+    }
+    Ok(boards)
 }
 
 fn told(boards: &[Board]) -> String {
@@ -42,8 +51,6 @@ mod tests {
     #[test]
     fn the_boards_of_the_tree() {
         let workshop = Workshop::open(&ui::workspace().unwrap(), &Settings::default()).unwrap();
-        let names = workshop.boards().unwrap();
-        let boards: Vec<Board> = names.iter().map(|name| workshop.board(name).unwrap().0).collect();
-        insta::assert_snapshot!(told(&boards));
+        insta::assert_snapshot!(told(&all(&workshop).unwrap()));
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use pilotlight_card::{Settings, Update, Wish, review};
+use pilotlight_card::{BASE, Settings, Update, Wish, lock_path, review};
 
 use crate::{Source, ui};
 
@@ -29,24 +29,26 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (workspace, settings) = (ui::workspace()?, arguments.source.settings());
+    let file = lock_path(&workspace, settings.base.as_deref().unwrap_or(BASE));
+    let file = file.file_name().unwrap_or_default().to_string_lossy();
     if arguments.check {
         return Ok(ExitCode::from(check(&workspace, &settings)));
     }
     if settings.locked {
         pilotlight_card::check_lock(&workspace, &settings)?;
-        println!("pilotlight.lock: what archives.toml asks for");
+        println!("{file}: what archives.toml asks for");
         return Ok(ExitCode::SUCCESS);
     }
     let update = update(arguments.update.as_deref())?;
-    let changes = pilotlight_card::relock(&ui::workspace()?, &arguments.source.settings(), &update, now()?)?;
+    let changes = pilotlight_card::relock(&workspace, &settings, &update, now()?)?;
     for line in &changes.lines {
         println!("{line}");
     }
     match changes.lines.len() {
-        0 if !changes.written => println!("pilotlight.lock: nothing changed"),
-        0 => println!("pilotlight.lock: the same packages, found in newer indexes; commit the file"),
-        1 => println!("pilotlight.lock: 1 change; look at it, then commit the file"),
-        count => println!("pilotlight.lock: {count} changes; look at them, then commit the file"),
+        0 if !changes.written => println!("{file}: nothing changed"),
+        0 => println!("{file}: the same packages, found in newer indexes; commit the file"),
+        1 => println!("{file}: 1 change; look at it, then commit the file"),
+        count => println!("{file}: {count} changes; look at them, then commit the file"),
     }
     Ok(ExitCode::SUCCESS)
 }

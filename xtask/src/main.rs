@@ -72,6 +72,9 @@ enum Verb {
 /// Where packages come from; the same words for every verb that may fetch.
 #[derive(Debug, Clone, Args)]
 struct Source {
+    /// The base that the root is made of: a folder of bases/ [default: debian]
+    #[arg(long, value_name = "BASE")]
+    base: Option<String>,
     /// A Debian mirror to try first, such as `http://mirror.example/debian`; may be given more than once
     #[arg(long = "mirror", value_name = "URL", env = "PILOTLIGHT_MIRROR", value_delimiter = ' ')]
     mirrors: Vec<String>,
@@ -91,6 +94,7 @@ impl Source {
     fn settings(&self) -> pilotlight_card::Settings {
         let named = |list: &[String]| list.iter().filter(|address| !address.is_empty()).cloned().collect();
         pilotlight_card::Settings {
+            base: self.base.clone(),
             mirrors: named(&self.mirrors),
             snapshots: named(&self.snapshots),
             locked: self.locked,

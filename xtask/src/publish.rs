@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let (board, _) = workshop.board(name)?;
         let request = ImageRequest { lab: arguments.lab.clone(), sha256: true, ..ImageRequest::board(name) };
         let report = workshop.image(&request)?;
-        let file = format!("pilotlight-{name}.img.xz");
+        let file = format!("{}.img.xz", workshop.stem(name));
         let packed = out.join(&file);
         pack(&report.image, &packed)?;
         let (digest, size) =

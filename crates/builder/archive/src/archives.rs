@@ -25,6 +25,9 @@ use crate::{
     unpack::{self, Keep, UnpackError},
 };
 
+/// The name of a base's file.
+const SPEC: &str = "archives.toml";
+
 /// The archives of one base, with where to look for them and where to keep what they give.
 #[derive(Debug, Clone)]
 pub struct Archives {
@@ -118,15 +121,28 @@ pub enum Error {
 }
 
 impl Archives {
-    /// Reads `archives.toml` in the folder `base`, without its keys: what a caller needs to find mirrors.
+    /// Reads `archives.toml` in the folder `base`, without its keys: what a caller needs to find mirrors. Of the base
+    /// that it builds on, which is the folder beside it of that name, it has all that it lacks itself.
     ///
     /// # Errors
     /// A file that is missing or wrong.
     pub fn spec(base: &Path) -> Result<Spec, Error> {
-        let path = base.join("archives.toml");
+        let own = Self::own_spec(base)?;
+        let Some(below) = own.builds_on.as_ref() else { return Ok(own) };
+        let below = Self::own_spec(&base.with_file_name(below))?;
+        own.upon(below).map_err(|source| Error::Spec { path: base.join(SPEC), source })
+    }
+
+    /// The same without what the base builds on.
+    ///
+    /// # Errors
+    /// A file that is missing or wrong.
+    pub fn own_spec(base: &Path) -> Result<Spec, Error> {
+        let path = base.join(SPEC);
         let text =
             std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        Spec::parse(&text).map_err(|source| Error::Spec { path, source })
+        let spec = Spec::parse(&text).map_err(|source| Error::Spec { path, source })?;
+        Ok(spec.in_folder(base))
     }
 
     /// Opens the archives of the base in the folder `base` (which holds `archives.toml` and its key files).
@@ -134,12 +150,19 @@ impl Archives {
     /// # Errors
     /// A file that is missing or wrong.
     pub fn open(base: &Path, mirrors: Mirrors, cache: Cache) -> Result<Self, Error> {
-        let spec = Self::spec(base)?;
+        Self::with_spec(Self::spec(base)?, mirrors, cache)
+    }
+
+    /// Opens the archives of a spec that knows the folder of its keys ([`Archives::spec`], [`Archives::own_spec`]).
+    ///
+    /// # Errors
+    /// A key file that is missing or wrong.
+    pub fn with_spec(spec: Spec, mirrors: Mirrors, cache: Cache) -> Result<Self, Error> {
         let mut keyrings = BTreeMap::new();
         for (name, archive) in &spec.archives {
             let keyring: &mut Keyring = keyrings.entry(name.clone()).or_default();
             for key in &archive.keys {
-                let path = base.join(&key.file);
+                let path = key.file.clone();
                 let armoured =
                     std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
                 keyring.pin(&key.fingerprint, &armoured).map_err(|source| Error::Key { path, source })?;

@@ -47,5 +47,5 @@ pub use release::{Release, ReleaseError};
 pub use relock::Update;
 pub use review::{Lacking, Review, Unknown};
 pub use solve::SolveError;
-pub use spec::{ArchiveSpec, KeySpec, Provided, SetSpec, Spec, SpecError, Wish};
+pub use spec::{ArchiveSpec, KeySpec, Provided, SetSpec, Spec, SpecError, Suite, Wish};
 pub use unpack::{Keep, UnpackError, UnpackFault, unpack};

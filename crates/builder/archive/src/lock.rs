@@ -10,7 +10,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{date, digest::Digest, spec::Spec};
+use crate::{
+    date,
+    digest::Digest,
+    spec::{Spec, Suite},
+};
 
 /// A whole lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +49,11 @@ impl Origin {
     /// When it was published, in seconds since 1970.
     pub fn published(&self) -> Option<i64> {
         date::parse(&self.date)
+    }
+
+    /// Whether it is a release of `suite`.
+    pub(crate) fn is_of(&self, suite: &Suite) -> bool {
+        (&self.archive, &self.suite) == (&suite.archive, &suite.name)
     }
 
     /// The times at which a snapshot archive is asked for what it named, as they stand in addresses: the likeliest
@@ -175,6 +184,18 @@ impl Lock {
             LockedRelease { origin, indexes }
         });
         Self { releases: releases.collect(), sets }
+    }
+
+    /// This lock upon `below`: the sets of both, this one's where both have one of that name.
+    #[must_use]
+    pub fn upon(self, below: Self) -> Self {
+        let known = |lock: &Self| -> Vec<(Origin, LockedIndex)> {
+            lock.indexes().map(|(origin, index)| (origin.clone(), index.clone())).collect()
+        };
+        let indexes = [known(&self), known(&below)].concat();
+        let mut sets = below.sets;
+        sets.extend(self.sets);
+        Self::new(sets, indexes)
     }
 
     /// Every index with the release that it belongs to.

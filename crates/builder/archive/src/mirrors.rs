@@ -142,7 +142,12 @@ fn archive_of_entry(address: &str, suites: &[String]) -> Option<&'static str> {
         return None;
     }
     let security = |suite: &String| suite.ends_with("-security") || suite.ends_with("/updates");
-    if path.ends_with("/debian-security") || (!suites.is_empty() && suites.iter().all(security)) {
+    // Raspberry Pi's archive lies at `/debian`, too.
+    if path.contains("//archive.raspberrypi.") {
+        Some("raspberrypi")
+    } else if path.ends_with("/raspbian") {
+        Some("raspbian")
+    } else if path.ends_with("/debian-security") || (!suites.is_empty() && suites.iter().all(security)) {
         Some("debian-security")
     } else if path.ends_with("/debian") {
         Some("debian")
@@ -205,6 +210,14 @@ mod tests {
             &(text + "[sets.a]\nsuites = [\"trixie\"]\narchitectures = [\"amd64\"]\npackages = [\"a\"]\n"),
         )
         .unwrap()
+    }
+
+    #[test]
+    fn raspberry_pi_s_archives_are_none_of_debian_s() {
+        let of = |address: &str| archive_of_entry(address, &["trixie".to_owned()]);
+        assert_eq!(of("http://archive.raspberrypi.com/debian/"), Some("raspberrypi"));
+        assert_eq!(of("http://mirror.example/raspbian/raspbian/"), Some("raspbian"));
+        assert_eq!(of("http://mirror.example/debian/"), Some("debian"));
     }
 
     fn check(settings: &[&str], apt: &[AptText], debian: &[&str], security: &[&str]) {

@@ -19,7 +19,7 @@ use crate::{
     progress::Show,
     release::{self, Release},
     solve::{self, Favoured},
-    spec::{SetSpec, Wish},
+    spec::{SetSpec, Suite, Wish},
     unpack::{self, Keep},
 };
 
@@ -57,7 +57,7 @@ struct Kept<'l> {
 /// An index that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    pub(crate) suite: String,
+    pub(crate) suite: Suite,
     pub(crate) component: String,
     pub(crate) architecture: String,
 }
@@ -215,8 +215,7 @@ impl Archives {
             let LockedPackage { origin, architecture, .. } = **package;
             update.keeps(package)
                 && !named.contains(&(package.path.as_str(), package.sha256))
-                && set.suites.contains(&origin.suite)
-                && self.spec.archive_of(&origin.suite) == Some(&origin.archive)
+                && set.suites.iter().any(|suite| origin.is_of(suite))
                 && (architecture == "all" || set.architectures.contains(architecture))
         };
         let stay: Vec<&LockedPackage> = own.iter().filter(may_stay).copied().collect();
@@ -273,10 +272,9 @@ impl Archives {
         for (number, fault) in self.fetcher().each(&wants) {
             // What the lock was made from serves as well where nothing need be new.
             let (place, origin, index, _) = &mut wanted[number];
-            let before = old.indexes().filter(|(other, index)| {
-                (&other.archive, &other.suite) == (&origin.archive, &origin.suite)
-                    && index.path == place.path()
-            });
+            let before = old
+                .indexes()
+                .filter(|(other, index)| other.is_of(&place.suite) && index.path == place.path());
             let before = before.max_by_key(|(origin, _)| origin.published());
             let before = before.filter(|_| matches!(update, Update::Changed | Update::Gone(_)));
             let Some((old_origin, old_index)) = before else { return Err(fault.into()) };
@@ -298,29 +296,28 @@ impl Archives {
     }
 
     /// The signed Release of a suite.
-    pub(crate) fn release(&self, suite: &str, now: i64) -> Result<Release, Error> {
-        let archive = self.archive_of(suite);
+    pub(crate) fn release(&self, suite: &Suite, now: i64) -> Result<Release, Error> {
+        let Suite { archive, name, .. } = suite;
         let nobody = Keyring::default();
         let keyring = self.keyrings.get(archive).unwrap_or(&nobody);
         let open = |bytes: &[u8]| {
-            release::open(bytes, keyring, suite, now).map_err(|fault| Fault::Release(Box::new(fault)))
+            release::open(bytes, keyring, name, now).map_err(|fault| Fault::Release(Box::new(fault)))
         };
         let title = format!("the Release of {suite}");
-        let path = format!("dists/{suite}/InRelease");
+        let path = format!("dists/{name}/InRelease");
         Ok(self.fetcher().document(&title, archive, &path, RELEASE_LIMIT, open)?)
     }
 
     /// What a Release says of one of its indexes.
     pub(crate) fn index(&self, release: &Release, place: &Place) -> Result<(Origin, LockedIndex), Error> {
-        let (path, archive) = (place.path(), self.archive_of(&place.suite));
+        let (path, Suite { archive, name, .. }) = (place.path(), &place.suite);
         let (size, sha256) = *release.indexes.get(&path).ok_or_else(|| Error::NoIndex {
-            archive: archive.into(),
-            suite: place.suite.clone(),
+            archive: archive.clone(),
+            suite: name.clone(),
             component: place.component.clone(),
             architecture: place.architecture.clone(),
         })?;
-        let origin =
-            Origin { archive: archive.into(), suite: place.suite.clone(), date: release.date.clone() };
+        let origin = Origin { archive: archive.clone(), suite: name.clone(), date: release.date.clone() };
         Ok((origin, LockedIndex { path, size, sha256 }))
     }
 
@@ -337,11 +334,6 @@ impl Archives {
         let mut text = String::new();
         liblzma::read::XzDecoder::new_multi_decoder(compressed.as_slice()).read_to_string(&mut text)?;
         Ok(text)
-    }
-
-    fn archive_of(&self, suite: &str) -> &str {
-        // A checked spec has an archive for every suite that a set names.
-        self.spec.archive_of(suite).unwrap_or_default()
     }
 
     fn say(&self, text: &str) {
@@ -373,7 +365,7 @@ pub(crate) fn index_title(place: &Place) -> String {
 }
 
 pub(crate) fn index_want(place: &Place, origin: &Origin, index: &LockedIndex, by_hash: bool) -> Want {
-    let Place { suite, component, architecture } = place;
+    let Place { suite: Suite { name: suite, .. }, component, architecture } = place;
     let by_hash = by_hash
         .then(|| format!("dists/{suite}/{component}/binary-{architecture}/by-hash/SHA256/{}", index.sha256));
     Want {
@@ -392,7 +384,8 @@ fn read_indexes<'t>(set: &SetSpec, texts: &'t [Text]) -> Result<Vec<Record<'t>>,
     let mut records: Vec<Record<'_>> = Vec::new();
     for (architecture, suite) in pairs(&set.architectures, &set.suites) {
         let wanted = texts.iter().enumerate().filter(|(_, text)| {
-            (&text.origin.suite, &text.architecture) == (suite, architecture)
+            text.origin.is_of(suite)
+                && text.architecture == *architecture
                 && set.components.contains(&text.component)
         });
         for (number, text) in wanted {
@@ -403,6 +396,6 @@ fn read_indexes<'t>(set: &SetSpec, texts: &'t [Text]) -> Result<Vec<Record<'t>>,
     Ok(records)
 }
 
-fn pairs<'s>(outer: &'s [String], inner: &'s [String]) -> impl Iterator<Item = (&'s String, &'s String)> {
+fn pairs<'s, O, I>(outer: &'s [O], inner: &'s [I]) -> impl Iterator<Item = (&'s O, &'s I)> {
     outer.iter().flat_map(|one| inner.iter().map(move |other| (one, other)))
 }

@@ -10,6 +10,7 @@ use crate::{
     index::{self, Record},
     lock::{Lock, LockedIndex, Origin},
     relock::{Place, index_want},
+    spec::Suite,
 };
 
 /// What a look at the security archives gave.
@@ -50,14 +51,13 @@ impl Archives {
     /// suite or an index that cannot be believed is not believed, and named.
     pub fn review(&self, lock: &Lock, now: i64) -> Review {
         let mut review = Review::default();
-        let archives = self.spec.archives.values().filter(|archive| archive.security);
-        let suites: Vec<&String> = archives.flat_map(|archive| &archive.suites).collect();
+        let suites: Vec<Suite> = self.spec.security_suites().collect();
         if suites.is_empty() {
             let why = "no archive in archives.toml is marked with `security = true`".into();
             review.unknown.push(Unknown { what: "security updates".into(), why });
         }
         let mut found = BTreeMap::new();
-        for suite in suites {
+        for suite in &suites {
             self.review_suite(suite, lock, now, &mut review, &mut found);
         }
         review.lacking = found
@@ -67,10 +67,10 @@ impl Archives {
         review
     }
 
-    fn review_suite(&self, suite: &str, lock: &Lock, now: i64, review: &mut Review, found: &mut Found) {
+    fn review_suite(&self, suite: &Suite, lock: &Lock, now: i64, review: &mut Review, found: &mut Found) {
         let release = match self.release(suite, now) {
             Ok(release) => release,
-            Err(fault) => return review.unknown.push(unknown(suite, &fault)),
+            Err(fault) => return review.unknown.push(unknown(&suite.to_string(), &fault)),
         };
         let (mut places, mut wants) = (Vec::new(), Vec::new());
         for place in self.places(suite, lock) {
@@ -96,7 +96,7 @@ impl Archives {
     }
 
     /// Every index of a suite that could name a package of the lock.
-    fn places(&self, suite: &str, lock: &Lock) -> BTreeSet<Place> {
+    fn places(&self, suite: &Suite, lock: &Lock) -> BTreeSet<Place> {
         let architectures: BTreeSet<&str> = lock
             .packages()
             .map(|package| package.architecture.as_str())
@@ -106,7 +106,7 @@ impl Archives {
         let pairs = architectures.iter().flat_map(|one| components.iter().map(move |other| (one, other)));
         pairs
             .map(|(architecture, component)| Place {
-                suite: suite.into(),
+                suite: suite.clone(),
                 component: (*component).clone(),
                 architecture: (*architecture).into(),
             })

@@ -207,7 +207,7 @@ impl<'t> Universe<'t> {
                 nearest::hint(&wish.name, known.into_iter().filter(|name| self.named(name).iter().any(fits)));
             return Err(SolveError::Unknown {
                 wish: wish.to_string(),
-                suites: self.set.suites.clone(),
+                suites: self.set.suites.iter().map(ToString::to_string).collect(),
                 hint,
             });
         }

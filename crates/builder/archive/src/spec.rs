@@ -1,8 +1,13 @@
 //! `archives.toml`: which archives there are, whose signature counts, and which sets of packages are taken.
 //!
-//! Knows nothing of what the archives hold.
+//! A base may build on another: what it has no archive or set of its own for is the other's. Knows nothing of what the
+//! archives hold.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -15,6 +20,9 @@ use crate::{
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Spec {
+    /// The base that has what this one lacks.
+    #[serde(default)]
+    pub builds_on: Option<String>,
     /// The archives by name.
     pub archives: BTreeMap<String, ArchiveSpec>,
     /// The sets of packages by name.
@@ -45,7 +53,7 @@ pub struct ArchiveSpec {
 pub struct KeySpec {
     /// The primary key's fingerprint, 40 or 64 upper-case hex digits.
     pub fingerprint: String,
-    /// The ASCII-armoured public key, relative to `archives.toml`.
+    /// The ASCII-armoured public key, relative to `archives.toml` until [`Spec::in_folder`].
     pub file: PathBuf,
 }
 
@@ -54,7 +62,7 @@ pub struct KeySpec {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct SetSpec {
     /// The suites its packages may come from; the newest version wins.
-    pub suites: Vec<String>,
+    pub suites: Vec<Suite>,
     /// The components of those suites.
     #[serde(default = "main")]
     pub components: Vec<String>,
@@ -72,6 +80,18 @@ pub struct SetSpec {
     /// What the builder itself takes the place of.
     #[serde(default)]
     pub provided: Vec<Provided>,
+}
+
+/// A suite of an archive: `suite`, or `archive:suite` where several archives have one of that name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(from = "String")]
+pub struct Suite {
+    /// The archive; in a checked spec it is one of the archives.
+    pub archive: String,
+    /// The suite's code name.
+    pub name: String,
+    /// Whether other archives beside it have one of that name, so that people have to be told which is meant.
+    shared: bool,
 }
 
 fn main() -> Vec<String> {
@@ -109,6 +129,19 @@ pub enum SpecError {
     Problems(Vec<String>),
 }
 
+impl From<String> for Suite {
+    fn from(text: String) -> Self {
+        let (archive, name) = text.split_once(':').unwrap_or(("", &text));
+        Self { archive: archive.into(), name: name.into(), shared: !archive.is_empty() }
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.shared { write!(out, "{}:{}", self.archive, self.name) } else { out.write_str(&self.name) }
+    }
+}
+
 impl TryFrom<String> for Wish {
     type Error = String;
 
@@ -142,22 +175,53 @@ impl Spec {
     /// # Errors
     /// Wrong TOML, or everything that does not fit together.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
-        let spec: Self = toml::from_str(text)?;
+        let mut spec: Self = toml::from_str(text)?;
         let mut problems = Vec::new();
         for (name, archive) in &spec.archives {
             archive.check(name, &mut problems);
         }
-        for (name, set) in &spec.sets {
-            set.check(name, &spec, &mut problems);
+        for (name, set) in &mut spec.sets {
+            set.check(name, &spec.archives, &mut problems);
         }
         if problems.is_empty() { Ok(spec) } else { Err(SpecError::Problems(problems)) }
     }
 
-    /// The archive that has `suite`.
-    pub fn archive_of(&self, suite: &str) -> Option<&str> {
-        let mut having =
-            self.archives.iter().filter(|(_, archive)| archive.suites.iter().any(|own| own == suite));
-        having.next().map(|(name, _)| name.as_str())
+    /// The same, with its key files found from anywhere: `folder` holds the `archives.toml`.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        for key in self.archives.values_mut().flat_map(|archive| &mut archive.keys) {
+            key.file = folder.join(&key.file);
+        }
+        self
+    }
+
+    /// This spec upon `below`, which gives the sets and archives that it has not got itself.
+    ///
+    /// # Errors
+    /// An archive that both have: the name would mean two things in a lock.
+    pub fn upon(mut self, below: Self) -> Result<Self, SpecError> {
+        let twice = below.archives.keys().filter(|name| self.archives.contains_key(*name));
+        let problems: Vec<String> = twice
+            .map(|name| {
+                format!("archives.{name}: the base that this one builds on has an archive of that name")
+            })
+            .collect();
+        if !problems.is_empty() {
+            return Err(SpecError::Problems(problems));
+        }
+        self.archives.extend(below.archives);
+        for (name, set) in below.sets {
+            self.sets.entry(name).or_insert(set);
+        }
+        Ok(self)
+    }
+
+    /// The suites of security updates.
+    pub(crate) fn security_suites(&self) -> impl Iterator<Item = Suite> {
+        let archives = self.archives.iter().filter(|(_, archive)| archive.security);
+        archives.flat_map(|(archive, spec)| {
+            spec.suites.iter().map(|name| Suite::new(archive, name, &self.archives))
+        })
     }
 
     /// The snapshot archive of each archive that has one.
@@ -174,8 +238,8 @@ impl Spec {
     pub fn fingerprint(&self, set: &str) -> Option<String> {
         let spec = self.sets.get(set)?;
         let mut text = String::new();
-        for suite in &spec.suites {
-            text += &format!("suite {suite} of {}\n", self.archive_of(suite).unwrap_or_default());
+        for Suite { archive, name, .. } in &spec.suites {
+            text += &format!("suite {name} of {archive}\n");
         }
         let mut list = |label: &str, items: Vec<String>| text += &format!("{label} {}\n", items.join(" "));
         let sorted = |wishes: &[Wish]| {
@@ -214,27 +278,55 @@ impl ArchiveSpec {
     }
 }
 
+impl Suite {
+    /// The suite `name` of `archive`, which is one of `archives`.
+    fn new(archive: &str, name: &str, archives: &BTreeMap<String, ArchiveSpec>) -> Self {
+        let having = archives.values().filter(|archive| archive.suites.iter().any(|suite| suite == name));
+        Self { archive: archive.into(), name: name.into(), shared: having.count() > 1 }
+    }
+
+    /// The same with the one archive of `archives` that has it, or what stands in the way.
+    fn found(&self, archives: &BTreeMap<String, ArchiveSpec>) -> Result<Self, String> {
+        let may_be = |name: &str| self.archive.is_empty() || self.archive == name;
+        let having =
+            archives.iter().filter(|(name, archive)| may_be(name) && archive.suites.contains(&self.name));
+        let having: Vec<&str> = having.map(|(name, _)| name.as_str()).collect();
+        match having[..] {
+            [archive] => Ok(Self::new(archive, &self.name, archives)),
+            [] => {
+                let known = archives.values().flat_map(|archive| archive.suites.iter().map(String::as_str));
+                let hint = crate::nearest::hint(&self.name, known);
+                Err(format!("no archive has {:?}{hint}", self.to_string()))
+            }
+            [first, ..] => {
+                let (name, having) = (&self.name, having.join(" and of "));
+                Err(format!("{name:?} is a suite of {having}: write `{first}:{name}`, or another of them"))
+            }
+        }
+    }
+}
+
 impl SetSpec {
     /// The set's own architecture.
     pub fn own_architecture(&self) -> &str {
         self.architectures.first().map_or("", String::as_str)
     }
 
-    fn check(&self, name: &str, spec: &Spec, problems: &mut Vec<String>) {
+    /// Finds the archive of each suite, and says what is wrong.
+    fn check(&mut self, name: &str, archives: &BTreeMap<String, ArchiveSpec>, problems: &mut Vec<String>) {
         let mut say = |text: String| problems.push(format!("sets.{name}{text}"));
-        for suite in &self.suites {
-            if spec.archive_of(suite).is_none() {
-                let known =
-                    spec.archives.values().flat_map(|archive| archive.suites.iter().map(String::as_str));
-                say(format!(".suites: no archive has {suite:?}{}", crate::nearest::hint(suite, known)));
+        for suite in &mut self.suites {
+            match suite.found(archives) {
+                Ok(found) => *suite = found,
+                Err(problem) => say(format!(".suites: {problem}")),
             }
         }
-        for (key, list) in [
-            ("suites", &self.suites),
-            ("components", &self.components),
-            ("architectures", &self.architectures),
+        for (key, is_empty) in [
+            ("suites", self.suites.is_empty()),
+            ("components", self.components.is_empty()),
+            ("architectures", self.architectures.is_empty()),
         ] {
-            if list.is_empty() {
+            if is_empty {
                 say(format!(".{key}: must not be empty"));
             }
         }
@@ -273,7 +365,52 @@ mod tests {
         assert_eq!(root.own_architecture(), "armhf");
         assert_eq!(root.components, ["main"]);
         assert_eq!(root.packages[1].to_string(), "linux-image-arm64:arm64");
-        assert_eq!(spec.archive_of("trixie"), Some("debian"));
+        assert_eq!(
+            (root.suites[0].archive.as_str(), root.suites[0].to_string().as_str()),
+            ("debian", "trixie")
+        );
+    }
+
+    const OTHER: &str = r#"
+        builds-on = "debian"
+        [archives.one]
+        mirror = "http://one.example.org/one"
+        suites = ["trixie"]
+        keys = [{ fingerprint = "A0DA38D0D76E8B5D638872819165938D90FDDD2E", file = "keys/one.asc" }]
+        [archives.two]
+        mirror = "http://two.example.org/two"
+        suites = ["trixie"]
+        keys = [{ fingerprint = "CF8A1AF502A2AA2D763BAE7E82B129927FA3303E", file = "keys/two.asc" }]
+        [sets.root]
+        suites = ["one:trixie", "two:trixie"]
+        architectures = ["armhf"]
+        packages = ["systemd"]
+    "#;
+
+    #[test]
+    fn what_a_base_lacks_is_of_the_one_below() {
+        let tools =
+            "[sets.tools]\nsuites = [\"trixie\"]\narchitectures = [\"amd64\"]\npackages = [\"gcc\"]\n";
+        let below = Spec::parse(&format!("{GOOD}{tools}")).unwrap().in_folder(Path::new("/bases/debian"));
+        let above = Spec::parse(OTHER).unwrap().in_folder(Path::new("/bases/other"));
+        assert_eq!(above.builds_on.as_deref(), Some("debian"));
+        let both = above.upon(below.clone()).unwrap();
+        let suites: Vec<String> = both.sets["root"].suites.iter().map(Suite::to_string).collect();
+        assert_eq!(suites, ["one:trixie", "two:trixie"]);
+        assert_eq!(both.fingerprint("tools"), below.fingerprint("tools"));
+        assert_ne!(both.fingerprint("root"), below.fingerprint("root"));
+        assert_eq!(both.archives["debian"].keys[0].file, Path::new("/bases/debian/keys/a.asc"));
+        assert_eq!(both.archives["two"].keys[0].file, Path::new("/bases/other/keys/two.asc"));
+        let fault = both.upon(below).unwrap_err().to_string();
+        assert!(fault.contains("archives.debian"), "{fault}");
+    }
+
+    #[test]
+    fn a_suite_of_two_archives_has_to_be_told_apart() {
+        let fault = Spec::parse(&OTHER.replace("one:trixie", "trixie")).unwrap_err().to_string();
+        assert!(fault.contains("a suite of one and of two: write `one:trixie`"), "{fault}");
+        let fault = Spec::parse(&OTHER.replace("one:trixie", "three:trixie")).unwrap_err().to_string();
+        assert!(fault.contains("no archive has \"three:trixie\""), "{fault}");
     }
 
     #[test]

@@ -16,7 +16,12 @@ use pgp::{
 
 pub use server::{Server, Trouble};
 
-use crate::{cache::Cache, digest::Digest, lock::Lock};
+use crate::{
+    cache::Cache,
+    digest::Digest,
+    lock::{Lock, LockedPackage},
+    unpack::{self, Keep, UnpackError},
+};
 
 /// What a mirror has, by its path on the server: `debian/dists/…`, `debian/pool/…`.
 pub type Site = BTreeMap<String, Content>;
@@ -160,20 +165,26 @@ impl Deb {
 
     /// The `.deb` with a data archive of the caller's own making.
     pub fn build_with_data(&self, data: &[u8]) -> Vec<u8> {
-        let mut control = tar::Builder::new(Vec::new());
-        append(&mut control, "control", self.control().as_bytes());
-        let control = control.into_inner().expect("a tar can be written to memory");
-        let mut deb = ar::Builder::new(Vec::new());
-        for (name, bytes) in [
-            ("debian-binary", b"2.0\n".to_vec()),
-            ("control.tar.xz", xz(&control)),
-            ("data.tar.xz", xz(data)),
-        ] {
-            let header = ar::Header::new(name.into(), bytes.len() as u64);
-            deb.append(&header, bytes.as_slice()).expect("an ar archive can be written to memory");
-        }
-        deb.into_inner().expect("an ar archive can be written to memory")
+        build(&self.control(), &[], data)
     }
+}
+
+/// A `.deb` of its parts.
+fn build(control: &str, scripts: &[(String, Vec<u8>)], data: &[u8]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    append(&mut archive, "control", control.as_bytes());
+    for (name, content) in scripts {
+        append(&mut archive, name, content);
+    }
+    let control = archive.into_inner().expect("a tar can be written to memory");
+    let mut deb = ar::Builder::new(Vec::new());
+    for (name, bytes) in
+        [("debian-binary", b"2.0\n".to_vec()), ("control.tar.xz", xz(&control)), ("data.tar.xz", xz(data))]
+    {
+        let header = ar::Header::new(name.into(), bytes.len() as u64);
+        deb.append(&header, bytes.as_slice()).expect("an ar archive can be written to memory");
+    }
+    deb.into_inner().expect("an ar archive can be written to memory")
 }
 
 fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8]) {
@@ -191,6 +202,60 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory takes everything")
 }
 
+/// A package as an archive has it.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Its control fields, as in the index.
+    control: String,
+    /// Where it is in the archive.
+    path: String,
+    architecture: String,
+    content: Content,
+}
+
+impl From<Deb> for Published {
+    fn from(deb: Deb) -> Self {
+        let content = Content::Bytes(deb.build());
+        Self { control: deb.control(), path: deb.path(), architecture: deb.architecture, content }
+    }
+}
+
+impl Published {
+    /// A package of a lock, which is in the cache, as it is.
+    ///
+    /// # Errors
+    /// A package that is absent or malformed.
+    pub fn of_lock(package: &LockedPackage, cache: &Cache) -> Result<Self, UnpackError> {
+        let unpacked = unpack::unpack(cache, package, Keep::Yes)?;
+        let control = unpacked.control.get("control").map(|bytes| String::from_utf8_lossy(bytes));
+        let control = format!("{}\n", control.as_deref().unwrap_or_default().trim_end());
+        let content = Content::File(cache.object(&package.sha256));
+        Ok(Self { control, path: package.path.clone(), architecture: package.architecture.clone(), content })
+    }
+
+    /// A package of these parts: the text of its `control`, other files beside that, and a tar archive of its files.
+    pub fn of_parts(control: &str, scripts: &[(String, Vec<u8>)], data: &[u8]) -> Self {
+        let field = |name: &str| {
+            let line = control.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            line.expect("the control file has the field").to_owned()
+        };
+        let (name, architecture) = (field("Package"), field("Architecture"));
+        let path = format!("pool/main/{name}_{}_{architecture}.deb", field("Version"));
+        Self {
+            control: control.into(),
+            path,
+            architecture,
+            content: Content::Bytes(build(control, scripts, data)),
+        }
+    }
+
+    fn entry(&self) -> String {
+        let bytes = self.content.read();
+        let (size, sha256) = (bytes.len(), Digest::of(&bytes));
+        format!("{}Filename: {}\nSize: {size}\nSHA256: {sha256}\n\n", self.control, self.path)
+    }
+}
+
 /// A suite to be published.
 #[derive(Debug, Clone)]
 pub struct Suite {
@@ -203,12 +268,13 @@ pub struct Suite {
     /// The value of `Valid-Until`, if any.
     pub valid_until: Option<String>,
     /// Its packages.
-    pub packages: Vec<Deb>,
+    pub packages: Vec<Published>,
 }
 
 impl Suite {
     /// A suite of the archive `debian`.
-    pub fn new(name: &str, packages: Vec<Deb>) -> Self {
+    pub fn new<P: Into<Published>>(name: &str, packages: Vec<P>) -> Self {
+        let packages = packages.into_iter().map(Into::into).collect();
         let date = "Sat, 21 Nov 2026 00:53:03 UTC".into();
         Self { archive: "debian".into(), name: name.into(), date, valid_until: None, packages }
     }
@@ -245,7 +311,7 @@ impl Suite {
             site.insert(format!("{dists}/{path}"), Content::Bytes(bytes));
         }
         for package in &self.packages {
-            site.insert(format!("{}/{}", self.archive, package.path()), Content::Bytes(package.build()));
+            site.insert(format!("{}/{}", self.archive, package.path), package.content.clone());
         }
     }
 
@@ -254,22 +320,11 @@ impl Suite {
         let index = |architecture: &str| {
             let held =
                 self.packages.iter().filter(|deb| [architecture, "all"].contains(&deb.architecture.as_str()));
-            let text: String = held.map(entry).collect();
+            let text: String = held.map(Published::entry).collect();
             (format!("main/binary-{architecture}/Packages.xz"), xz(text.as_bytes()))
         };
         ["amd64", "arm64", "armhf"].into_iter().map(index).collect()
     }
-}
-
-fn entry(deb: &Deb) -> String {
-    let bytes = deb.build();
-    format!(
-        "{}Filename: {}\nSize: {}\nSHA256: {}\n\n",
-        deb.control(),
-        deb.path(),
-        bytes.len(),
-        Digest::of(&bytes)
-    )
 }
 
 /// An `archives.toml` with one archive `debian`, signed by `signer`, and the given `[sets.…]` text. The key file is

@@ -193,7 +193,7 @@ fn releases() {
         scene.server.serve(site);
         said.push(scene.locking());
     };
-    let release = Suite::new("test", Vec::new());
+    let release = Suite::new("test", Vec::<Deb>::new());
     let signed = |text: &str| Content::Bytes(scene.signer.sign(text));
     with(&|site| *site = scene.site(&Signer::new()));
     with(&|site| {

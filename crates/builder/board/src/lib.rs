@@ -1,8 +1,12 @@
 //! Boards as data: each file of `boards/` makes a board, with the groups of kernel modules that boards share.
 //!
+//! What depends on the base that a root is made of, its kernel above all, stands in the file's table `bases.NAME`.
+//!
 //! This crate reads such a file into a [`Board`] and knows nothing of how a card is made from it.
 
 mod modules;
+
+use std::collections::BTreeMap;
 
 use pilotlight_lab::paths::LOADER_ON_CARD;
 use serde::Deserialize;
@@ -10,17 +14,17 @@ use serde::Deserialize;
 /// The file of the groups of kernel modules, in the folder of the boards.
 pub const MODULE_GROUPS: &str = "common/modules.toml";
 
-/// One board: what its firmware loads, its kernel, and what of the kernel it needs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+/// One board with one of its bases: what its firmware loads, its kernel, and what of the kernel it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Board {
     /// The name of its file, without the ending.
-    #[serde(skip)]
     pub name: String,
     /// Its name for people.
     pub title: String,
     /// The base in `bases/` that its root is made of.
     pub base: String,
+    /// All bases that it can be made of.
+    pub bases: Vec<String>,
     /// The kernel.
     pub kernel: Kernel,
     /// What the board's own boot ROM and firmware load.
@@ -39,6 +43,49 @@ pub struct Board {
     pub tried: Tried,
 }
 
+/// The file of a board.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct File {
+    title: String,
+    imager_tags: Vec<String>,
+    firmware: Firmware,
+    loader: Loader,
+    boot: Texts,
+    bases: BTreeMap<String, Based>,
+}
+
+/// The texts of the boot partition, whatever the base.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Texts {
+    /// `config.txt`, but for its end.
+    config: String,
+    /// `cmdline.txt`, with `{kernel}`, `{disk}` and `{slot}` still to be filled in.
+    command_line: String,
+}
+
+/// What a board has for one base.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Based {
+    kernel: Kernel,
+    boot: Words,
+    modules: Modules,
+    emulator: Option<Emulator>,
+    tried: Tried,
+}
+
+/// What a kernel wants in the texts of the boot partition.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Words {
+    /// The end of `config.txt`.
+    kernel_config: String,
+    /// What is filled in for `{kernel}`.
+    kernel_words: String,
+}
+
 /// The kernel's package and how it lies on the boot partition.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -51,6 +98,9 @@ pub struct Kernel {
     pub compression: Compression,
     /// Device trees for the boot partition, below `/usr/lib/linux-image-VERSION/`.
     pub device_trees: Vec<String>,
+    /// Device tree overlays that the firmware is to find, by their names below `overlays/` there, without the ending.
+    #[serde(default)]
+    pub overlays: Vec<String>,
 }
 
 /// What a kernel runs on. The rest of the root is armhf whatever the kernel.
@@ -69,7 +119,7 @@ pub enum Architecture {
 pub enum Compression {
     /// As the package ships it: a 32-bit kernel unpacks itself.
     None,
-    /// With gzip, which the boot loader unpacks.
+    /// With gzip, which the boot loader unpacks; the package may ship it so.
     Gzip,
 }
 
@@ -116,8 +166,7 @@ pub struct Addresses {
 }
 
 /// The texts of the boot partition.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boot {
     /// `config.txt`.
     pub config: String,
@@ -137,6 +186,9 @@ pub struct Modules {
     /// What stays in the root: prefixes below `/usr/lib/modules/VERSION/kernel/`.
     #[serde(default)]
     pub keep: Vec<String>,
+    /// Whether a kernel may lack some of them: for one that nobody could look at when the board was written.
+    #[serde(default)]
+    pub may_lack: bool,
 }
 
 /// How QEMU plays the board.
@@ -178,16 +230,26 @@ pub enum BoardError {
         /// Those that there are.
         known: String,
     },
-    /// Its base is none.
-    #[error("boards/{board}.toml wants the base {name:?}; the bases are: {known}{hint}")]
-    NoBase {
-        /// The board.
-        board: String,
-        /// What it wants.
+    /// No folder of `bases/` has this name.
+    #[error("there is no base {name:?}; the bases are: {known}{hint}")]
+    UnknownBase {
+        /// What was asked for.
         name: String,
         /// The nearest name, as a question, or nothing.
         hint: String,
         /// Those that there are.
+        known: String,
+    },
+    /// It has nothing for the base.
+    #[error("boards/{board}.toml has nothing for the base {name:?}; its bases are: {known}{hint}")]
+    NoBase {
+        /// The board.
+        board: String,
+        /// What was asked for.
+        name: String,
+        /// The nearest name, as a question, or nothing.
+        hint: String,
+        /// Those that it has.
         known: String,
     },
     /// The file of the groups is not as it should be.
@@ -212,24 +274,24 @@ pub enum BoardError {
 }
 
 impl Board {
-    /// Reads the text of `boards/NAME.toml`, with `groups`, the text of `boards/common/modules.toml`.
+    /// Reads the text of `boards/NAME.toml` for the base `base`, with `groups`, the text of
+    /// `boards/common/modules.toml`.
     ///
     /// # Errors
-    /// An unknown or missing key, a value of the wrong kind, a group of modules that there is not, a command line
-    /// without its two places to fill, a `config.txt` that does not start the boot loader, or an emulator's device tree
-    /// that is not on the boot partition.
-    pub fn parse(name: &str, text: &str, groups: &str) -> Result<Self, BoardError> {
+    /// A base that the board has nothing for, an unknown or missing key, a value of the wrong kind, a group of modules
+    /// that there is not, a command line without its places to fill, a `config.txt` that does not start the boot
+    /// loader, or an emulator's device tree that is not on the boot partition.
+    pub fn parse(name: &str, text: &str, groups: &str, base: &str) -> Result<Self, BoardError> {
         let fault = |fault: String| BoardError::Malformed { name: name.to_owned(), fault };
-        let mut board: Self = toml::from_str(text).map_err(|error| fault(error.to_string()))?;
-        name.clone_into(&mut board.name);
-        board.modules = modules::with_groups(board.modules, groups)?;
-        for place in ["{disk}", "{slot}"] {
-            if !board.boot.command_line.contains(place) {
+        let file: File = toml::from_str(text).map_err(|error| fault(error.to_string()))?;
+        for place in ["{kernel}", "{disk}", "{slot}"] {
+            if !file.boot.command_line.contains(place) {
                 return Err(fault(format!(
-                    "boot.command-line does not say {place}: init would not find its root"
+                    "boot.command-line does not say {place}: kernel and init would not find what they need"
                 )));
             }
         }
+        let board = file.with_base(name, base, groups)?;
         let kernel = board.loader.addresses.kernel;
         if board.kernel.architecture == Architecture::Arm64 && !kernel.is_multiple_of(2 << 20) {
             return Err(fault(format!("loader.addresses.kernel {kernel:#x} is no multiple of 2 MiB")));
@@ -257,17 +319,10 @@ impl Board {
         BoardError::Unknown { name: name.to_owned(), hint, known: known.join(", ") }
     }
 
-    /// Whether its base is one of `known`.
-    ///
-    /// # Errors
-    /// It is not: with the nearest of those that there are.
-    pub fn has_base(&self, known: &[String]) -> Result<(), BoardError> {
-        if known.contains(&self.base) {
-            return Ok(());
-        }
-        let hint = hint(&self.base, known.iter().map(String::as_str));
-        let (board, name) = (self.name.clone(), self.base.clone());
-        Err(BoardError::NoBase { board, name, hint, known: known.join(", ") })
+    /// The error for a base that there is not, with the nearest of those that there are.
+    pub fn unknown_base(name: &str, known: &[String]) -> BoardError {
+        let hint = hint(name, known.iter().map(String::as_str));
+        BoardError::UnknownBase { name: name.to_owned(), hint, known: known.join(", ") }
     }
 
     /// The device tree that QEMU is started with, or where it does not play the board, the first.
@@ -279,6 +334,35 @@ impl Board {
     /// `cmdline.txt` for a disk and a slot.
     pub fn command_line(&self, disk: &str, slot: &str) -> String {
         format!("{}\n", self.boot.command_line.replace("{disk}", disk).replace("{slot}", slot))
+    }
+}
+
+impl File {
+    /// What counts for one of the bases.
+    fn with_base(mut self, name: &str, base: &str, groups: &str) -> Result<Board, BoardError> {
+        let bases: Vec<String> = self.bases.keys().cloned().collect();
+        let Some(own) = self.bases.remove(base) else {
+            let hint = hint(base, bases.iter().map(String::as_str));
+            let (board, name) = (name.to_owned(), base.to_owned());
+            return Err(BoardError::NoBase { board, name, hint, known: bases.join(", ") });
+        };
+        Ok(Board {
+            name: name.to_owned(),
+            title: self.title,
+            base: base.to_owned(),
+            bases,
+            kernel: own.kernel,
+            firmware: self.firmware,
+            loader: self.loader,
+            boot: Boot {
+                config: format!("{}{}", self.boot.config.trim_start(), own.boot.kernel_config),
+                command_line: self.boot.command_line.replace("{kernel}", &own.boot.kernel_words),
+            },
+            modules: modules::with_groups(own.modules, groups)?,
+            imager_tags: self.imager_tags,
+            emulator: own.emulator,
+            tried: own.tried,
+        })
     }
 }
 
@@ -307,7 +391,10 @@ mod tests {
                 continue;
             }
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            Board::parse(&name, &std::fs::read_to_string(&path).unwrap(), GROUPS).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            for base in Board::parse(&name, &text, GROUPS, "debian").unwrap().bases {
+                assert_eq!(Board::parse(&name, &text, GROUPS, &base).unwrap().base, base);
+            }
         }
     }
 
@@ -315,13 +402,16 @@ mod tests {
     fn mistakes_are_named() {
         let check = |from: &str, to: &str, expect: &str| {
             assert!(RPI3.contains(from), "{from}");
-            let fault = Board::parse("rpi3", &RPI3.replacen(from, to, 1), GROUPS).unwrap_err().to_string();
+            let fault =
+                Board::parse("rpi3", &RPI3.replacen(from, to, 1), GROUPS, "debian").unwrap_err().to_string();
             assert!(fault.contains(expect), "{fault}");
         };
         check("title =", "titel =", "unknown field `titel`");
         check("pilotlight.slot={slot}", "", "does not say {slot}");
         check("compression = \"gzip\"", "compression = \"rar\"", "unknown variant `rar`");
-        check("[emulator]", "[emulator]\nspeed = 1", "unknown field `speed`");
+        check("[bases.debian.emulator]", "[bases.debian.emulator]\nspeed = 1", "unknown field `speed`");
+        check("[bases.debian.kernel]", "[bases.debian.kernal]", "unknown field `kernal`");
+        check("[bases.debian.", "[based.debian.", "unknown field `based`");
         check(
             "\"file-systems\"",
             "\"files-systems\"",
@@ -329,6 +419,24 @@ mod tests {
         );
         check("kernel=u-boot.bin", "kernel=vmlinuz", "does not say kernel=u-boot.bin");
         check("kernel = 0x0020_0000", "kernel = 0x0010_0000", "0x100000 is no multiple of 2 MiB");
+    }
+
+    #[test]
+    fn each_base_has_a_kernel_of_its_own() {
+        let of = |base| Board::parse("rpi3", RPI3, GROUPS, base).unwrap();
+        let (debian, raspbian) = (of("debian"), of("raspbian"));
+        assert_eq!(
+            (debian.kernel.set.as_str(), raspbian.kernel.set.as_str()),
+            ("kernel-arm64", "kernel-rpi-v8")
+        );
+        assert!(
+            debian.boot.config.contains("upstream_kernel=1")
+                && !raspbian.boot.config.contains("upstream_kernel")
+        );
+        assert!(raspbian.kernel.device_trees.iter().all(|file| file.starts_with("broadcom/bcm2710-")));
+        assert!(raspbian.command_line("0badcafe", "a").contains(" console=serial0,115200 "));
+        let fault = Board::parse("rpi3", RPI3, GROUPS, "raspian").unwrap_err().to_string();
+        assert!(fault.ends_with("its bases are: debian, raspbian; did you mean \"raspbian\"?"), "{fault}");
     }
 
     #[test]
@@ -344,7 +452,7 @@ mod tests {
 
     #[test]
     fn the_command_line_names_disk_and_slot() {
-        let board = Board::parse("rpi3", RPI3, GROUPS).unwrap();
+        let board = Board::parse("rpi3", RPI3, GROUPS, "debian").unwrap();
         let line = board.command_line("0badcafe", "a");
         assert!(line.ends_with("pilotlight.disk=0badcafe pilotlight.slot=a\n"), "{line}");
     }

@@ -37,7 +37,7 @@ pub(crate) fn with_groups(modules: Modules, text: &str) -> Result<Modules, Board
         initrd.extend(group.initrd.iter().cloned());
         keep.extend(group.keep.iter().cloned());
     }
-    initrd.extend(modules.initrd);
-    keep.extend(modules.keep);
-    Ok(Modules { groups: modules.groups, initrd, keep })
+    initrd.extend(modules.initrd.iter().cloned());
+    keep.extend(modules.keep.iter().cloned());
+    Ok(Modules { initrd, keep, ..modules })
 }

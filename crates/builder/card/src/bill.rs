@@ -94,7 +94,7 @@ pub(crate) fn boot_manifest(boot: &[(String, Bytes)], board: &Board, packages: &
     let line = |(name, content): &(String, Bytes)| {
         let owner = match name.as_str() {
             name if board.firmware.files.iter().any(|file| file == name) => board.firmware.package.as_str(),
-            name if name == "vmlinuz" || name.ends_with(".dtb") => kernel,
+            name if name == "vmlinuz" || name.ends_with(".dtb") || name.ends_with(".dtbo") => kernel,
             _ => manifest::MADE,
         };
         manifest::file(&format!("boot/{name}"), content, 0o644, owner)

@@ -132,7 +132,7 @@ impl Workshop {
     /// An archive or a table of differences that is missing or wrong; else as with [`Workshop::image`].
     pub fn compare(&self, board: &str, usual: &Path) -> anyhow::Result<Verdict> {
         let (board, _) = self.board(board)?;
-        let path = self.base(&board).join(DIFFERENCES);
+        let path = self.base_file(DIFFERENCES)?;
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let reasons = Reasons::parse(&text).with_context(|| format!("cannot use {}", path.display()))?;
         let archive = fs::read(usual).with_context(|| format!("cannot read {}", usual.display()))?;

@@ -42,7 +42,7 @@ pub use pilotlight_inventory::spend;
 use pilotlight_lab::paths;
 pub use pilotlight_rootfs::compare::Verdict;
 use pilotlight_tree::{Kind, Meta, Node, Tree, TreePath};
-pub use workshop::{Changes, Settings, Toolset, Workshop, check_lock, gone, relock, review};
+pub use workshop::{BASE, Changes, Settings, Toolset, Workshop, check_lock, gone, lock_path, relock, review};
 
 /// What card to make.
 #[derive(Debug, Clone)]
@@ -153,6 +153,14 @@ impl Workshop {
     /// # Errors
     /// There is no such board, or its file is wrong.
     pub fn board(&self, name: &str) -> anyhow::Result<(Board, String)> {
+        self.board_with_base(name, &self.base)
+    }
+
+    /// The same with another base.
+    ///
+    /// # Errors
+    /// As of [`Workshop::board`].
+    pub fn board_with_base(&self, name: &str, base: &str) -> anyhow::Result<(Board, String)> {
         let known = self.boards()?;
         if !known.iter().any(|other| other == name) {
             return Err(Board::unknown(name, &known).into());
@@ -161,21 +169,7 @@ impl Workshop {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let path = self.workspace.join("boards").join(MODULE_GROUPS);
         let groups = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let board = Board::parse(name, &text, &groups)?;
-        board.has_base(&self.bases()?)?;
-        Ok((board, text + &groups))
-    }
-
-    /// The names of the bases: the folders of `bases/`.
-    fn bases(&self) -> anyhow::Result<Vec<String>> {
-        let folder = self.workspace.join("bases");
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
-            let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
-            names.push(entry.file_name().to_string_lossy().into_owned());
-        }
-        names.sort();
-        Ok(names)
+        Ok((Board::parse(name, &text, &groups, base)?, text + &groups))
     }
 
     /// The sets of packages that the image of a board is made with: what is on it, and what compiles for it.
@@ -188,9 +182,17 @@ impl Workshop {
         root::root_sets(board).map(str::to_owned).to_vec()
     }
 
+    /// What files about a board are called: by its name, and by the base where that is not the usual one.
+    pub fn stem(&self, board: &str) -> String {
+        match self.base.as_str() {
+            BASE => format!("pilotlight-{board}"),
+            other => format!("pilotlight-{board}-{other}"),
+        }
+    }
+
     /// Where the image of a board lies unless told otherwise.
     pub fn image_path(&self, board: &str) -> PathBuf {
-        self.target().join("images").join(format!("pilotlight-{board}.img"))
+        self.target().join("images").join(format!("{}.img", self.stem(board)))
     }
 
     /// The lab that every image brings along.
@@ -327,8 +329,11 @@ fn boot_partition(
     let epoch = finished.facts.epoch;
     let mut boot = Tree::new(Meta::root(0o755, epoch));
     for (name, content) in finished.boot_files()?.into_iter().chain(own.iter().cloned()) {
-        let node = Node { meta: Meta::root(0o644, epoch), kind: Kind::File(content) };
-        boot.insert(TreePath::parse(&name)?, node);
+        let path = TreePath::parse(&name)?;
+        if let Some(folder) = path.parent().filter(|folder| boot.get(folder).is_none()) {
+            boot.insert(folder, Node { meta: Meta::root(0o755, epoch), kind: Kind::Directory });
+        }
+        boot.insert(path, Node { meta: Meta::root(0o644, epoch), kind: Kind::File(content) });
     }
     let place = slot.boot();
     let label = layout::BOOT_LABEL.to_owned();

@@ -12,11 +12,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use flate2::{Compression as Level, GzBuilder};
-use pilotlight_board::{Board, Compression};
+use pilotlight_board::{Board, Compression, Modules};
 use pilotlight_image::{Blob, Digest, card::Identity, squashfs};
 use pilotlight_inventory::manifest;
 use pilotlight_lab::paths::{BOARD, INITRD_ON_CARD, KERNEL_ON_CARD, LOADER_ON_CARD, LOADER_SCRIPT_ON_CARD};
-use pilotlight_rootfs::{Inputs, Root, Spec, overlay};
+use pilotlight_rootfs::{Inputs, Root, Spec, Wanted, overlay};
 use pilotlight_tree::{Bytes, Package, TreePath};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -53,6 +53,8 @@ const BILL: &str = "bill.cdx.json";
 const KEPT: usize = 3;
 /// Where the boot ROM's files lie in the firmware package.
 const FIRMWARE: &str = "usr/lib/raspi-firmware";
+/// Where the firmware looks for overlays, and where they lie among the kernel's device trees.
+const OVERLAYS: &str = "overlays";
 /// Where the Pi keeps what it hands to other machines.
 pub(crate) const PAYLOAD: [&str; 2] = [pilotlight_lab::paths::TFTP_ROOT, pilotlight_lab::paths::HTTP_ROOT];
 
@@ -112,7 +114,8 @@ impl Finished {
         files.sort();
         let read = |path: &PathBuf| {
             let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), content.into()))
+            let name = path.strip_prefix(&folder).unwrap_or(path);
+            Ok((name.to_string_lossy().into_owned(), content.into()))
         };
         files.iter().map(read).collect()
     }
@@ -135,7 +138,7 @@ pub(crate) fn finish(
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
-    for text in [LAYOUT, &board.name, board_text, &recipe.spec_text, &workshop.lock_text] {
+    for text in [LAYOUT, &board.name, &board.base, board_text, &recipe.spec_text, &workshop.lock_text] {
         add(text.as_bytes());
     }
     add(&builder_identity()?);
@@ -187,7 +190,7 @@ impl<'a> Recipe<'a> {
     /// Reads what lies in the workspace, and builds our programs.
     pub(crate) fn read(workshop: &'a Workshop, board: &'a Board, steps: &mut Steps) -> anyhow::Result<Self> {
         let services = steps.run("services", || services::build(workshop))?;
-        let path = workshop.base(board).join("root.toml");
+        let path = workshop.base_file("root.toml")?;
         let spec_text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let epoch = epoch(workshop, board)?;
@@ -216,6 +219,9 @@ impl<'a> Recipe<'a> {
     fn make(&self, parent: &Path, folder: &Path, steps: &mut Steps) -> anyhow::Result<Facts> {
         let unpacked = self.unpack(steps)?;
         let root = steps.run("root", || self.assemble(&unpacked))?;
+        for module in root.modules.lacking() {
+            eprintln!("warning: the kernel {} has nothing of {module}; passed over", root.kernel_release);
+        }
 
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
         let work =
@@ -243,9 +249,10 @@ impl<'a> Recipe<'a> {
         })?;
         let facts = steps.run("digests", || {
             let mut boot_hash = Sha256::new();
-            fs::create_dir(work.path().join("boot")).context("cannot make the folder of the boot files")?;
             for (name, content) in &boot {
                 let path = work.path().join("boot").join(name);
+                fs::create_dir_all(path.parent().unwrap_or(&path))
+                    .context("cannot make a folder of boot files")?;
                 fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
                 boot_hash.update(name);
                 boot_hash.update([0]);
@@ -282,6 +289,7 @@ impl<'a> Recipe<'a> {
     /// The finished root as a value.
     pub(crate) fn assemble(&self, unpacked: &Unpacked) -> anyhow::Result<Root> {
         let spec = self.spec()?;
+        let Modules { keep, initrd, may_lack, .. } = &self.board.modules;
         let mut services = Vec::new();
         for (path, content) in &self.services.programs {
             services.push((TreePath::parse(path)?, content.clone(), 0o755));
@@ -291,8 +299,7 @@ impl<'a> Recipe<'a> {
             packages: &unpacked.packages,
             payload: &unpacked.payload,
             spec: &spec,
-            keep_modules: &self.board.modules.keep,
-            initrd_modules: &self.board.modules.initrd,
+            modules: Wanted { keep, initrd, may_lack: *may_lack },
             overlay: &self.overlay,
             services: &services,
             version: env!("CARGO_PKG_VERSION"),
@@ -303,19 +310,20 @@ impl<'a> Recipe<'a> {
     /// What lies at the top of the boot partition.
     fn boot_files(&self, root: &Root, firmware: &[Package]) -> anyhow::Result<Vec<(String, Bytes)>> {
         let board = self.board;
-        let mut files =
-            vec![("config.txt".to_owned(), Bytes::from(board.boot.config.trim_start().to_owned()))];
+        let mut files = vec![("config.txt".to_owned(), Bytes::from(board.boot.config.clone()))];
         for name in &board.firmware.files {
             let path = TreePath::parse(format!("{FIRMWARE}/{name}"))?;
             files
                 .push((name.clone(), firmware_file(firmware, FIRMWARE_SET, &board.firmware.package, &path)?));
         }
-        for path in &board.kernel.device_trees {
-            let Some(content) = root.device_trees.get(path) else {
+        let base_name = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
+        let device_trees = board.kernel.device_trees.iter().map(|path| (base_name(path), path.clone()));
+        let overlays = board.kernel.overlays.iter().map(|name| format!("{OVERLAYS}/{name}.dtbo"));
+        for (name, path) in device_trees.chain(overlays.map(|path| (path.clone(), path))) {
+            let Some(content) = root.device_trees.get(&path) else {
                 bail!("the kernel {} has no device tree {path}", root.kernel_release);
             };
-            let name = path.rsplit('/').next().unwrap_or(path);
-            files.push((name.to_owned(), content.clone()));
+            files.push((name, content.clone()));
         }
         let (kernel, initrd) = rayon::join(
             || packed(&root.kernel, board.kernel.compression),
@@ -351,9 +359,13 @@ fn firmware_file(packages: &[Package], set: &str, package: &str, path: &TreePath
     }
 }
 
+/// How a gzip file begins (RFC 1952, section 2.3.1).
+const GZIP: &[u8] = &[0x1f, 0x8b];
+
 fn packed(kernel: &Bytes, compression: Compression) -> anyhow::Result<Bytes> {
     match compression {
         Compression::None => Ok(kernel.clone()),
+        Compression::Gzip if kernel.starts_with(GZIP) => Ok(kernel.clone()),
         Compression::Gzip => {
             // No name and no time in the header: the same kernel gives the same bytes.
             let mut gzip = GzBuilder::new().write(Vec::with_capacity(kernel.len() / 2), Level::new(6));

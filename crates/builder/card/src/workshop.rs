@@ -6,20 +6,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use pilotlight_archive::{
-    Archives, Cache, FetchError, GoneFile, Lock, Mirrors, Review, Update, read_apt, resolve_mirrors,
+    Archives, Cache, FetchError, GoneFile, Lock, Mirrors, Review, Spec, Update, read_apt, resolve_mirrors,
     resolve_snapshots,
 };
 use pilotlight_board::Board;
 use pilotlight_tools::{BoxError, Toolbox};
 
-/// The base whose archives give the tools, whatever base a board has.
-const TOOLS_BASE: &str = "debian";
+/// The base of whoever names none.
+pub const BASE: &str = "debian";
 
 /// What a person can say about where things come from and where they are kept.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
+    /// The base that roots are made of: a folder of `bases/`; none is [`BASE`].
+    pub base: Option<String>,
     /// Mirrors to use instead of those the machine knows: addresses, or `ARCHIVE=ADDRESS`.
     pub mirrors: Vec<String>,
     /// Snapshot archives to use instead of those the base names: addresses, `ARCHIVE=ADDRESS`, or `none`.
@@ -65,6 +67,7 @@ impl Toolset {
 #[derive(Debug)]
 pub struct Workshop {
     pub(crate) workspace: PathBuf,
+    pub(crate) base: String,
     pub(crate) archives: Archives,
     pub(crate) lock: Lock,
     pub(crate) lock_text: String,
@@ -77,19 +80,30 @@ impl Workshop {
     /// # Errors
     /// No cache folder, or a base or lock that is missing or wrong.
     pub fn open(workspace: &Path, settings: &Settings) -> anyhow::Result<Self> {
-        let (archives, mirrors) = archives(workspace, settings)?;
-        let path = lock_path(workspace);
-        let lock_text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "cannot read the lock {}: restore it, or make one with `cargo xtask lock`",
-                path.display()
-            )
-        })?;
-        let lock = Lock::parse(&lock_text).with_context(|| format!("cannot use {}", path.display()))?;
+        let base = settings.base.as_deref().unwrap_or(BASE);
+        let layers = layers(workspace, base)?;
+        let (archives, mirrors) = archives(workspace, base, settings, Archives::spec)?;
+        let (mut lock, mut lock_text) = (None, String::new());
+        for layer in layers {
+            let (below, text) = read_lock(workspace, &layer)?;
+            lock = Some(match lock {
+                Some(lock) => Lock::upon(lock, below),
+                None => below,
+            });
+            lock_text.push_str(&text);
+        }
+        let lock = lock.unwrap_or_default();
         if settings.locked {
             archives.fits(&lock)?;
         }
-        Ok(Self { workspace: workspace.to_owned(), archives, lock, lock_text, mirrors })
+        Ok(Self {
+            workspace: workspace.to_owned(),
+            base: base.to_owned(),
+            archives,
+            lock,
+            lock_text,
+            mirrors,
+        })
     }
 
     /// The folder of everything that is made in the workspace and can be made again.
@@ -97,9 +111,19 @@ impl Workshop {
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.workspace.join("target"), PathBuf::from)
     }
 
-    /// The folder of a board's base.
-    pub(crate) fn base(&self, board: &Board) -> PathBuf {
-        self.workspace.join("bases").join(&board.base)
+    /// The base that roots are made of.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A file of the base, or of the one that it builds on when it has none of that name.
+    pub(crate) fn base_file(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let paths: Vec<PathBuf> = layers(&self.workspace, &self.base)?
+            .iter()
+            .map(|layer| folder(&self.workspace, layer).join(name))
+            .collect();
+        let found = paths.iter().find(|path| path.is_file()).or(paths.first());
+        found.cloned().with_context(|| format!("the base {} has no file {name}", self.base))
     }
 
     /// The mirrors of each archive, in the order in which they are tried.
@@ -154,14 +178,36 @@ pub struct Changes {
     pub written: bool,
 }
 
-/// Brings the lock up to what `archives.toml` asks for, and what `update` names up to what the archives have now.
-/// A lock that cannot be read is in the way, except of [`Update::All`].
+/// Brings the lock of the base up to what its `archives.toml` asks for, and what `update` names up to what the archives
+/// have now; what is gone is mended in the lock of the base that it builds on, too. A lock that cannot be read is in the
+/// way, except of [`Update::All`].
 ///
 /// # Errors
 /// No mirror that can be believed, a set that cannot be put together, or a lock that cannot be written.
 pub fn relock(workspace: &Path, settings: &Settings, update: &Update, now: i64) -> anyhow::Result<Changes> {
-    let (archives, _) = archives(workspace, settings)?;
-    let path = lock_path(workspace);
+    let base = settings.base.as_deref().unwrap_or(BASE);
+    let mut layers = layers(workspace, base)?;
+    if !matches!(update, Update::Gone(_)) {
+        layers.truncate(1);
+    }
+    let mut all = Changes::default();
+    for layer in layers {
+        let changes = relock_one(workspace, &layer, settings, update, now)?;
+        all.lines.extend(changes.lines);
+        all.written |= changes.written;
+    }
+    Ok(all)
+}
+
+fn relock_one(
+    workspace: &Path,
+    base: &str,
+    settings: &Settings,
+    update: &Update,
+    now: i64,
+) -> anyhow::Result<Changes> {
+    let (archives, _) = archives(workspace, base, settings, Archives::own_spec)?;
+    let path = lock_path(workspace, base);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => String::new(),
@@ -248,18 +294,68 @@ fn changes(old: &Lock, new: &Lock) -> Vec<String> {
     lines
 }
 
-fn archives(workspace: &Path, settings: &Settings) -> anyhow::Result<(Archives, Mirrors)> {
-    let base = workspace.join("bases").join(TOOLS_BASE);
-    let spec = Archives::spec(&base)?;
-    let mirrors = resolve_mirrors(&spec, &settings.mirrors, &read_apt(Path::new("/etc/apt")))?;
+/// The base and what it builds on, in this order.
+fn layers(workspace: &Path, base: &str) -> anyhow::Result<Vec<String>> {
+    let known = bases(workspace)?;
+    if !known.iter().any(|other| other == base) {
+        bail!(Board::unknown_base(base, &known));
+    }
+    let below = Archives::own_spec(&folder(workspace, base))?.builds_on;
+    Ok([base.to_owned()].into_iter().chain(below).collect())
+}
+
+/// The names of the bases: the folders of `bases/`.
+fn bases(workspace: &Path) -> anyhow::Result<Vec<String>> {
+    let folder = workspace.join("bases");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn folder(workspace: &Path, base: &str) -> PathBuf {
+    workspace.join("bases").join(base)
+}
+
+fn archives(
+    workspace: &Path,
+    base: &str,
+    settings: &Settings,
+    read: fn(&Path) -> Result<Spec, pilotlight_archive::Error>,
+) -> anyhow::Result<(Archives, Mirrors)> {
+    // What a person says of a mirror may be about an archive of the base below.
+    let all = Archives::spec(&folder(workspace, base))?;
+    let mirrors = resolve_mirrors(&all, &settings.mirrors, &read_apt(Path::new("/etc/apt")))?;
+    let snapshots = resolve_snapshots(&all, &settings.snapshots)?;
     let cache = match &settings.cache {
         Some(folder) => Cache::at(folder)?,
         None => Cache::of_user()?,
     };
-    let snapshots = resolve_snapshots(&spec, &settings.snapshots)?;
-    Ok((Archives::open(&base, mirrors.clone(), cache)?.with_snapshots(snapshots), mirrors))
+    let spec = read(&folder(workspace, base))?;
+    Ok((Archives::with_spec(spec, mirrors.clone(), cache)?.with_snapshots(snapshots), mirrors))
 }
 
-fn lock_path(workspace: &Path) -> PathBuf {
-    workspace.join("pilotlight.lock")
+/// The lock of a base, and its text.
+fn read_lock(workspace: &Path, base: &str) -> anyhow::Result<(Lock, String)> {
+    let path = lock_path(workspace, base);
+    let text = fs::read_to_string(&path).with_context(|| {
+        let option = if base == BASE { String::new() } else { format!(" --base {base}") };
+        format!(
+            "cannot read the lock {}: restore it, or make one with `cargo xtask lock{option}`",
+            path.display()
+        )
+    })?;
+    let lock = Lock::parse(&text).with_context(|| format!("cannot use {}", path.display()))?;
+    Ok((lock, text))
+}
+
+/// The lock of a base.
+pub fn lock_path(workspace: &Path, base: &str) -> PathBuf {
+    workspace.join(match base {
+        BASE => "pilotlight.lock".to_owned(),
+        other => format!("pilotlight-{other}.lock"),
+    })
 }

@@ -122,7 +122,7 @@ fn note_kernel(
         kernels.push((String::from_utf8_lossy(release).into_owned(), content.clone()));
     }
     if let Some(rest) = path.as_bytes().strip_prefix(b"usr/lib/linux-image-")
-        && path.as_bytes().ends_with(b".dtb")
+        && [&b".dtb"[..], b".dtbo"].iter().any(|ending| path.as_bytes().ends_with(ending))
         && let Some((_, below)) = String::from_utf8_lossy(rest).split_once('/')
     {
         device_trees.insert(below.to_owned(), content.clone());

@@ -37,7 +37,7 @@ pub use assemble::LeftOut;
 pub use dpkg::DATABASE;
 pub use error::Error;
 pub use glob::Glob;
-pub use modules::{Module, Modules};
+pub use modules::{Module, Modules, Wanted};
 pub use overlay::{Overlay, Replaced};
 pub use spec::Spec;
 pub use users::Users;
@@ -53,10 +53,8 @@ pub struct Inputs<'a> {
     pub payload: &'a [Package],
     /// The base's root.toml.
     pub spec: &'a Spec,
-    /// Prefixes below `kernel/` of the modules that stay, such as `drivers/net/usb/`.
-    pub keep_modules: &'a [String],
-    /// Modules that the initrd loads; they stay in the root, too.
-    pub initrd_modules: &'a [String],
+    /// Which of the kernel's modules stay.
+    pub modules: Wanted<'a>,
     /// Files of ours.
     pub overlay: &'a Overlay,
     /// Programs of ours: path, content, permission bits.
@@ -76,7 +74,7 @@ pub struct Root {
     pub kernel: Bytes,
     /// `uname -r` of the kernel.
     pub kernel_release: String,
-    /// The kernel's device trees by their path below `/usr/lib/linux-image-RELEASE/`.
+    /// The kernel's device trees and overlays by their path below `/usr/lib/linux-image-RELEASE/`.
     pub device_trees: BTreeMap<String, Bytes>,
     /// The kernel's modules: for [`initrd::build`], and to ask which module a device would get.
     pub modules: Modules,
@@ -111,8 +109,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Root, Error> {
     let assembled = assemble::assemble(&packages, spec)?;
     let assemble::Assembled { mut tree, mut owners, mut left_out, kernel, merge } = assembled;
     let owner = |path: &TreePath| owners.get(path).cloned().unwrap_or_default();
-    let (modules, unwanted) =
-        Modules::select(&mut tree, &kernel.release, inputs.keep_modules, inputs.initrd_modules, owner)?;
+    let (modules, unwanted) = Modules::select(&mut tree, &kernel.release, inputs.modules, owner)?;
     left_out.extend(modules::without_empty_folders(&mut tree, &unwanted));
     left_out.extend(unwanted);
     modules.write_tables(&mut tree, epoch)?;

@@ -6,7 +6,7 @@ use std::error::Error as _;
 
 use pilotlight_rootfs::{Root, Spec, initrd};
 use pilotlight_tree::{Bytes, Kind, Node, Package};
-use small::{EPOCH, SPEC, base, file, folder, make, node, package, path};
+use small::{EPOCH, SPEC, base, file, folder, make, make_with, node, package, path};
 
 fn text(root: &Root, raw: &str) -> String {
     match &root.tree.get(&path(raw)).unwrap_or_else(|| panic!("{raw} is not there")).kind {
@@ -118,6 +118,20 @@ fn the_kernel_lies_beside_the_root() {
     let list = b"lib/modules/usbnet.ko\nlib/modules/lan_x.ko\n";
     assert!(archive.windows(list.len()).any(|window| window == list));
     assert!(archive.starts_with(b"070701") && archive.len().is_multiple_of(4));
+}
+
+#[test]
+fn a_kernel_that_may_lack_modules_says_which_it_does() {
+    let make =
+        |may_lack| make_with(&base(), vec![], &["lan-x", "dwc2"], &["net/usbnet.ko", "fs/none/"], may_lack);
+    assert!(
+        matches!(make(false), Err(pilotlight_rootfs::Error::NothingToKeep { prefix, .. }) if prefix == "fs/none/")
+    );
+    let root = make(true).unwrap();
+    assert_eq!(root.modules.lacking().collect::<Vec<_>>(), ["dwc2", "fs/none/"]);
+    let order = root.modules.load_order(&["dwc2".to_owned(), "lan-x".to_owned()]).unwrap();
+    assert_eq!(order.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(), ["usbnet", "lan_x"]);
+    assert!(root.modules.load_order(&["other".to_owned()]).is_err());
 }
 
 #[test]

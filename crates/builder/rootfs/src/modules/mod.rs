@@ -39,42 +39,60 @@ pub struct Modules {
     builtin: Vec<String>,
     /// `(module, alias)` of what is built in.
     builtin_aliases: Vec<(String, String)>,
+    /// What was wanted and is not there.
+    lacking: BTreeSet<String>,
+}
+
+/// Which of a kernel's modules are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Prefixes below `kernel/` of those that stay, such as `drivers/net/usb/`.
+    pub keep: &'a [String],
+    /// Those that the initrd loads, in this order; they stay in the root, too.
+    pub initrd: &'a [String],
+    /// Whether the kernel may lack some; else that is an error.
+    pub may_lack: bool,
 }
 
 /// The reason given for a module that does not stay.
 const NOT_KEPT: &str = "a driver for hardware that the board does not have";
 
 impl Modules {
-    /// Takes from `tree` the modules of kernel `release` that stay: those beneath a prefix of `keep` (such as
-    /// `drivers/net/usb/`, below `kernel/`), those in `names`, and all that these depend on. The others are
-    /// removed from the tree.
+    /// Takes from `tree` the modules of kernel `release` that stay: those that are wanted and all that these depend on.
+    /// The others are removed from the tree.
     ///
     /// # Errors
-    /// A name or a prefix of which the kernel has nothing, a module that cannot be read.
+    /// A name or a prefix of which the kernel has nothing, unless it may; a module that cannot be read.
     pub(crate) fn select(
         tree: &mut Tree,
         release: &str,
-        keep: &[String],
-        names: &[String],
+        Wanted { keep, initrd, may_lack }: Wanted<'_>,
         owner: impl Fn(&TreePath) -> String,
     ) -> Result<(Self, Vec<LeftOut>), Error> {
         let base = files::path(&format!("usr/lib/modules/{release}"))?;
         let all = find(tree, &base);
         let builtin = optional_text(tree, &base, "modules.builtin")?;
         let known = || all.values().map(|(file, ..)| file.as_str()).chain(builtin.lines());
-        if let Some(prefix) = keep.iter().find(|prefix| !known().any(|file| is_below(file, prefix))) {
-            return Err(Error::NothingToKeep { release: release.to_owned(), prefix: prefix.clone() });
+        let mut lacking = BTreeSet::new();
+        for prefix in keep.iter().filter(|prefix| !known().any(|file| is_below(file, prefix))) {
+            if !may_lack {
+                return Err(Error::NothingToKeep { release: release.to_owned(), prefix: prefix.clone() });
+            }
+            lacking.insert(prefix.clone());
         }
         let builtin: Vec<String> = builtin.lines().filter_map(name_of_file).collect();
         let order = optional_text(tree, &base, "modules.order")?;
         let order: BTreeMap<&str, usize> = order.lines().enumerate().map(|(at, file)| (file, at)).collect();
 
         let mut wanted: BTreeSet<String> = BTreeSet::new();
-        for name in names.iter().map(|name| normal_name(name)) {
+        for name in initrd.iter().map(|name| normal_name(name)) {
             if all.contains_key(&name) {
                 wanted.insert(name);
             } else if !builtin.contains(&name) {
-                return Err(Error::UnknownModule { release: release.to_owned(), name });
+                if !may_lack {
+                    return Err(Error::UnknownModule { release: release.to_owned(), name });
+                }
+                lacking.insert(name);
             }
         }
         let kept = |file: &str| keep.iter().any(|prefix| is_below(file, prefix));
@@ -88,7 +106,7 @@ impl Modules {
             let (path, package, size) = (path.clone(), owner(path), packed.len() as u64);
             left_out.push(LeftOut { path, package, reason: NOT_KEPT.to_owned(), size });
         }
-        Ok((Self { release: release.to_owned(), modules, builtin, builtin_aliases }, left_out))
+        Ok((Self { release: release.to_owned(), modules, builtin, builtin_aliases, lacking }, left_out))
     }
 
     /// `uname -r` of the kernel.
@@ -109,6 +127,11 @@ impl Modules {
     /// Whether the kernel has `name` built in.
     pub fn is_builtin(&self, name: &str) -> bool {
         self.knows_builtin(&normal_name(name))
+    }
+
+    /// The names and prefixes of which this kernel has nothing although they were wanted, sorted.
+    pub fn lacking(&self) -> impl Iterator<Item = &str> {
+        self.lacking.iter().map(String::as_str)
     }
 
     fn knows_builtin(&self, normal_name: &str) -> bool {
@@ -150,7 +173,8 @@ impl Modules {
         }
         let Some(module) = self.modules.get(name) else {
             let unknown = || Error::UnknownModule { release: self.release.clone(), name: name.to_owned() };
-            return self.knows_builtin(name).then_some(()).ok_or_else(unknown);
+            let good = self.knows_builtin(name) || self.lacking.contains(name);
+            return good.then_some(()).ok_or_else(unknown);
         };
         above.push(name.to_owned());
         for need in &module.info.depends {

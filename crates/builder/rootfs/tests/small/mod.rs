@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pilotlight_rootfs::{Error, Inputs, Overlay, Root, Spec, build};
+use pilotlight_rootfs::{Error, Inputs, Overlay, Root, Spec, Wanted, build};
 use pilotlight_tree::{Bytes, Kind, Meta, Node, Package, TreePath};
 
 pub(crate) const EPOCH: u32 = 1_700_000_000;
@@ -117,14 +117,25 @@ pub(crate) fn spec() -> Spec {
 }
 
 pub(crate) fn make(packages: &[Package], overlay: Vec<(&str, Node)>, names: &[&str]) -> Result<Root, Error> {
+    make_with(packages, overlay, names, &[], false)
+}
+
+/// The same, with modules to keep, of which some may be lacking.
+pub(crate) fn make_with(
+    packages: &[Package],
+    overlay: Vec<(&str, Node)>,
+    names: &[&str],
+    keep: &[&str],
+    may_lack: bool,
+) -> Result<Root, Error> {
+    let keep: Vec<String> = keep.iter().map(|prefix| (*prefix).to_owned()).collect();
     let overlay = overlay.into_iter().map(|(raw, node)| (path(raw), node)).collect();
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     build(&Inputs {
         packages,
         payload: &[],
         spec: &spec(),
-        keep_modules: &[],
-        initrd_modules: &names,
+        modules: Wanted { keep: &keep, initrd: &names, may_lack },
         overlay: &Overlay::new(overlay),
         services: &[(path("/usr/lib/pilotlight/x"), Bytes::from_static(b"elf"), 0o755)],
         version: "1.0",

@@ -15,20 +15,21 @@ use pilotlight_archive::{
     testing::{Server, Site, site_of_lock},
 };
 use pilotlight_disk::layout;
-use pilotlight_tests::{
+use tempfile::TempDir;
+
+use crate::{
     process::{self, Outcome},
     surroundings::{self, Tools},
 };
-use tempfile::TempDir;
 
 /// What a workspace needs to make an image.
 const WORKSPACE: &[&str] =
     &["Cargo.toml", "Cargo.lock", "bases", "boards", "crates", "image-overlay", "pilotlight.lock"];
 /// Far more than any run of the builder takes; a builder that hangs must not hang the tests.
-pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// A desk, removed at the end.
-pub(crate) struct Desk {
+pub struct Desk {
     folder: TempDir,
     lock: Lock,
     real_cache: PathBuf,
@@ -36,7 +37,7 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// A desk with an empty cache, with no root made yet and nothing to compile.
-    pub(crate) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let lock = fs::read_to_string(surroundings::checkout().join("pilotlight.lock"));
         let lock = Lock::parse(&lock.context("could not read the lock")?)?;
         // The tools lie in `tools/NAME` of the cache.
@@ -57,22 +58,22 @@ impl Desk {
     }
 
     /// A file or folder on the desk.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Where the image is to be written.
-    pub(crate) fn image(&self) -> PathBuf {
+    pub fn image(&self) -> PathBuf {
         self.path("out/card.img")
     }
 
     /// Takes the roots of the checkout for this desk's own: nothing need be fetched for an image then.
-    pub(crate) fn borrow_roots(&self) -> Result<()> {
+    pub fn borrow_roots(&self) -> Result<()> {
         borrow_all(&real_target().join("roots"), &self.path("target/roots"), &[])
     }
 
     /// Puts everything into the cache that the checkout's has, but for these packages.
-    pub(crate) fn fill_cache(&self, without: &[&LockedPackage]) -> Result<()> {
+    pub fn fill_cache(&self, without: &[&LockedPackage]) -> Result<()> {
         for part in ["objects", "unpacked"] {
             let without: Vec<String> = without.iter().map(|package| package.sha256.to_string()).collect();
             borrow_all(&self.real_cache.join(part), &self.path("cache").join(part), &without)?;
@@ -81,20 +82,20 @@ impl Desk {
     }
 
     /// Makes the folders of a cache, and puts the tools into it.
-    pub(crate) fn empty_cache(&self) -> Result<()> {
+    pub fn empty_cache(&self) -> Result<()> {
         let cache = self.path("cache");
         Cache::at(&cache)?;
         borrow(&self.real_cache.join("tools"), &cache.join("tools"))
     }
 
     /// Throws away what the builder has put into the cache.
-    pub(crate) fn empty_cache_again(&self) -> Result<()> {
+    pub fn empty_cache_again(&self) -> Result<()> {
         fs::remove_dir_all(self.path("cache")).context("could not remove the cache")?;
         self.empty_cache()
     }
 
     /// Throws away the roots that were made. A builder that was killed early has made none.
-    pub(crate) fn forget_roots(&self) -> Result<()> {
+    pub fn forget_roots(&self) -> Result<()> {
         match fs::remove_dir_all(self.path("target/roots")) {
             Err(fault) if fault.kind() != io::ErrorKind::NotFound => {
                 Err(fault).context("could not remove the roots")
@@ -104,29 +105,42 @@ impl Desk {
     }
 
     /// The package `name` that the card's root is made of.
-    pub(crate) fn package(&self, name: &str) -> Result<&LockedPackage> {
-        let mut packages = self.lock.sets.get("root").into_iter().flat_map(|set| &set.packages);
-        packages.find(|package| package.name == name).with_context(|| format!("the root has no {name}"))
+    pub fn package(&self, name: &str) -> Result<&LockedPackage> {
+        self.locked("root")?
+            .iter()
+            .find(|package| package.name == name)
+            .with_context(|| format!("the root has no {name}"))
+    }
+
+    /// The packages of a set of the checkout's lock.
+    pub fn locked(&self, set: &str) -> Result<&[LockedPackage]> {
+        let set = self.lock.sets.get(set).with_context(|| format!("the lock has no set {set}"))?;
+        Ok(&set.packages)
+    }
+
+    /// The checkout's own cache.
+    pub fn real_cache(&self) -> Result<Cache> {
+        Ok(Cache::at(&self.real_cache)?)
     }
 
     /// A file of the cache: `part` is `objects`, `partial` or `unpacked`.
-    pub(crate) fn cached(&self, part: &str, package: &LockedPackage) -> PathBuf {
+    pub fn cached(&self, part: &str, package: &LockedPackage) -> PathBuf {
         self.path("cache").join(part).join(package.sha256.to_string())
     }
 
     /// A mirror of all that the checkout's cache has.
-    pub(crate) fn mirror(&self) -> Result<Server> {
+    pub fn mirror(&self) -> Result<Server> {
         Ok(Server::start(self.site()?))
     }
 
     /// What that mirror has.
-    pub(crate) fn site(&self) -> Result<Site> {
-        Ok(site_of_lock(&self.lock, &Cache::at(&self.real_cache)?))
+    pub fn site(&self) -> Result<Site> {
+        Ok(site_of_lock(&self.lock, &self.real_cache()?))
     }
 
     /// The builder with `verb`, in this workspace, with this target folder and cache, and with nothing else that it
     /// could fall back on.
-    pub(crate) fn builder(&self, verb: &[&str], mirror: Option<&Server>) -> Result<Command> {
+    pub fn builder(&self, verb: &[&str], mirror: Option<&Server>) -> Result<Command> {
         let mut command = Command::new(surroundings::xtask()?);
         command.args(verb).current_dir(self.path("workspace")).env_clear();
         command.env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8");
@@ -149,14 +163,14 @@ impl Desk {
     }
 
     /// `image`, written to [`Desk::image`].
-    pub(crate) fn image_builder(&self, mirror: Option<&Server>) -> Result<Command> {
+    pub fn image_builder(&self, mirror: Option<&Server>) -> Result<Command> {
         let mut command = self.builder(&["image", "--out"], mirror)?;
         command.arg(self.image());
         Ok(command)
     }
 
     /// The builder fails and says once why, with all of `expect`; no part of an image stays.
-    pub(crate) fn fails(&self, command: &mut Command, expect: &[&str]) -> Result<()> {
+    pub fn fails(&self, command: &mut Command, expect: &[&str]) -> Result<()> {
         let said = self.refused(command, expect)?;
         let errors = said.lines().filter(|line| line.starts_with("error: ")).count();
         ensure!(errors == 1, "{errors} errors were told instead of one:\n{said}");
@@ -166,7 +180,7 @@ impl Desk {
     }
 
     /// The builder fails and says all of `expect`; no temporary file stays. Returns what it said.
-    pub(crate) fn refused(&self, command: &mut Command, expect: &[&str]) -> Result<String> {
+    pub fn refused(&self, command: &mut Command, expect: &[&str]) -> Result<String> {
         let Outcome { status, text, .. } = process::run(command, LIMIT)?;
         ensure!(status.code() == Some(1), "the builder ended with {status}:\n{text}");
         for part in expect {
@@ -184,23 +198,19 @@ impl Desk {
     }
 
     /// The builder does it, and says `expect`.
-    pub(crate) fn succeeds(&self, command: &mut Command, expect: &str) -> Result<()> {
+    pub fn succeeds(&self, command: &mut Command, expect: &str) -> Result<()> {
         let text = process::must(command, LIMIT)?.text;
         ensure!(text.contains(expect), "{expect:?} was not said:\n{text}");
         Ok(())
     }
 
     /// The builder makes the image, the same as that of the layer.
-    pub(crate) fn makes_image(&self, mirror: Option<&Server>) -> Result<()> {
+    pub fn makes_image(&self, mirror: Option<&Server>) -> Result<()> {
         self.makes_image_after(mirror, &|_| ())
     }
 
     /// The same, with something done to the command first.
-    pub(crate) fn makes_image_after(
-        &self,
-        mirror: Option<&Server>,
-        change: &dyn Fn(&mut Command),
-    ) -> Result<()> {
+    pub fn makes_image_after(&self, mirror: Option<&Server>, change: &dyn Fn(&mut Command)) -> Result<()> {
         let mut command = self.image_builder(mirror)?;
         change(&mut command);
         let outcome = process::must(&mut command, LIMIT)?;
@@ -226,7 +236,7 @@ impl Desk {
 }
 
 /// The names in a folder, sorted; none when it is not there.
-pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
+pub fn names(folder: &Path) -> Result<Vec<String>> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
@@ -238,7 +248,7 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Replaces what the desk borrowed at `path` by a copy of its own, to be changed.
-pub(crate) fn own(path: &Path) -> Result<()> {
+pub fn own(path: &Path) -> Result<()> {
     let real = path.canonicalize().with_context(|| format!("could not find {}", path.display()))?;
     fs::remove_file(path).with_context(|| format!("could not give back {}", path.display()))?;
     copy(&real, path).with_context(|| format!("could not copy {}", real.display()))
