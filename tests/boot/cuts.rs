@@ -20,7 +20,7 @@ use pilotlight_image::ReadAt;
 use pilotlight_init::ext4::{self, Superblock};
 use pilotlight_powercut::{Cuts, Log, SECTOR, State};
 use pilotlight_tests::{
-    process::{must, run},
+    process::{Outcome, must, run},
     surroundings::{self, Tools, checkout},
 };
 
@@ -236,20 +236,23 @@ impl Bench<'_> {
         let mut superblock = [0; ext4::LENGTH];
         ReadAt::read_exact_at(state, place.start + ext4::OFFSET, &mut superblock)?;
         // As `init` does it; what is then left to repair would be a fault.
-        let way: &[&str] = match Superblock::parse(&superblock)? {
-            Superblock { torn: true, .. } => &["-f", "-y"],
-            _ => &["-E", "journal_only", "-p"],
-        };
+        let torn = Superblock::parse(&superblock)?.torn;
+        let way: &[&str] = if torn { &["-f", "-y"] } else { &["-E", "journal_only", "-p"] };
         let check = |way: &[&str]| {
             let mut check = Command::new(Tools::checkers()?.program("e2fsck")?);
             run(check.args(way).arg(&data), PATIENCE)
         };
-        // Of a torn superblock's two tries the second counts.
+        // Of a torn superblock's two tries the second counts; then it is believed.
         let first = check(way)?;
+        let is_good = |outcome: &Outcome| matches!(outcome.status.code(), Some(0 | 1));
+        if torn && !is_good(&check(way)?) {
+            ext4::believe(&mut superblock);
+            fs::File::options().write(true).open(&data)?.write_all_at(&superblock, ext4::OFFSET)?;
+            check(way)?;
+        }
         for way in [way, &["-f", "-p"]] {
             let checked = check(way)?;
-            let good = matches!(checked.status.code(), Some(0 | 1));
-            ensure!(good, "e2fsck {}: {}\nbefore: {}", way.join(" "), checked.text, first.text);
+            ensure!(is_good(&checked), "e2fsck {}: {}\nbefore: {}", way.join(" "), checked.text, first.text);
         }
         let owed: Vec<&Promise> =
             self.recorded.promises.iter().filter(|promise| promise.reached <= state.reached as u64).collect();

@@ -69,6 +69,13 @@ impl Superblock {
     }
 }
 
+/// Gives a torn superblock the checksum of what it is now, so that e2fsck looks at it at all: for when the copies are
+/// torn, too, as they can be while the file system grows. What its halves say may not agree; the journal holds it whole.
+pub fn believe(bytes: &mut [u8; LENGTH]) {
+    let sum = checksum(&bytes[..CHECKSUM_AT]);
+    bytes[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+}
+
 /// CRC-32C as ext4 has it: without the last inversion.
 fn checksum(bytes: &[u8]) -> u32 {
     !crc32c::crc32c(bytes)
@@ -132,8 +139,11 @@ mod tests {
         };
         let (older, newer) = (with_checksum(7), with_checksum(8));
         assert!(!Superblock::parse(&older).unwrap().torn && !Superblock::parse(&newer).unwrap().torn);
-        let torn = [&newer[..512], &older[512..]].concat();
-        assert!(Superblock::parse(&torn.try_into().unwrap()).unwrap().torn);
+        let mut torn: [u8; LENGTH] = [&newer[..512], &older[512..]].concat().try_into().unwrap();
+        assert!(Superblock::parse(&torn).unwrap().torn);
+        believe(&mut torn);
+        assert!(!Superblock::parse(&torn).unwrap().torn);
+        assert_eq!(torn[..CHECKSUM_AT], [&newer[..512], &older[512..CHECKSUM_AT]].concat());
     }
 
     #[test]

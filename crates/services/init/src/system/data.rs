@@ -95,7 +95,14 @@ fn repaired(
         Superblock { damaged: true, .. } => (Way::Careful, "errors"),
         _ => return Ok(found),
     };
-    repair::repair(device, way)?;
+    let tried = repair::repair(device, way);
+    if tried.is_err() && found.torn {
+        // The copy was written at the same time.
+        believe_superblock(device)?;
+        repair::repair(device, way)?;
+    } else {
+        tried?;
+    }
     console.say(&format!("data had {what} and was repaired"));
     notes.push(format!("the data file system had {what} and was repaired"));
     superblock(device)
@@ -123,12 +130,24 @@ fn size(found: &Found, device: &Path) -> u64 {
 }
 
 fn superblock(device: &Path) -> Result<Superblock, Fault> {
+    Superblock::parse(&superblock_bytes(device)?)
+        .map_err(|fault| Fault::Content { path: device.to_owned(), reason: fault.to_string() })
+}
+
+fn superblock_bytes(device: &Path) -> Result<[u8; ext4::LENGTH], Fault> {
     let mut bytes = [0; ext4::LENGTH];
     File::open(device)
         .and_then(|file| file.read_exact_at(&mut bytes, ext4::OFFSET))
         .map_err(Fault::file("read", device))?;
-    Superblock::parse(&bytes)
-        .map_err(|fault| Fault::Content { path: device.to_owned(), reason: fault.to_string() })
+    Ok(bytes)
+}
+
+fn believe_superblock(device: &Path) -> Result<(), Fault> {
+    let mut bytes = superblock_bytes(device)?;
+    ext4::believe(&mut bytes);
+    let file = File::options().write(true).open(device);
+    file.and_then(|file| file.write_all_at(&bytes, ext4::OFFSET).and_then(|()| file.sync_all()))
+        .map_err(Fault::file("write", device))
 }
 
 /// Lets the mounted file system fill the partition: at once after the partition grew, or on the next start if the
