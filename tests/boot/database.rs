@@ -37,7 +37,7 @@ pub(crate) fn verified() -> Result<()> {
 }
 
 /// What a command says, and its status.
-fn asked(scene: &mut Scene, command: &str) -> Result<Vec<String>> {
+pub(crate) fn asked(scene: &mut Scene, command: &str) -> Result<Vec<String>> {
     // The shell puts it together from two halves, so that what it echoes does not count.
     const MARK: &str = "said: ";
     let before = said(scene, MARK)?.len();

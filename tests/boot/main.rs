@@ -3,6 +3,7 @@
 mod card;
 mod cuts;
 mod database;
+mod names;
 mod pcs;
 mod pi;
 mod push;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             ("slot-root-damaged", slots::root_damaged),
             ("slot-kernel-unreadable", slots::kernel_unreadable),
             ("virt-package-database", database::verified),
+            ("virt-names-and-time", names::names_and_time),
             ("virt-push", push::kept_and_left),
             ("virt-power-cuts", cuts::normal_running),
             ("virt-bios-pc", pcs::bios),

@@ -5,7 +5,9 @@ mod guard;
 mod hostile;
 mod leases;
 mod loss;
+mod names;
 mod stage;
+mod times;
 mod transfers;
 
 use std::process::ExitCode;
@@ -23,6 +25,9 @@ fn main() -> ExitCode {
             ("tftp-curl", transfers::curl),
             ("tftp-hpa", transfers::tftp_hpa),
             ("tftp-loss", transfers::loss),
+            ("dns-drill", names::drill),
+            ("dns-upstream", names::upstream),
+            ("ntp-chrony", times::chrony),
             ("hostile-dhcp", hostile::dhcp),
             ("hostile-tftp", hostile::tftp),
             ("hostile-http", hostile::http),

@@ -82,6 +82,14 @@ impl Stage {
         Ok((self.daemon("pilotlight-httpd", "httpd", &arguments)?, root))
     }
 
+    /// The time server, which knows no lab.
+    pub(crate) fn time_server(&self, label: &str, arguments: &[&str]) -> Result<Daemon> {
+        let events = self.path("events.sock");
+        let events = events.to_string_lossy();
+        let arguments = [&["--events", &*events][..], arguments].concat();
+        Daemon::start(Some(&self.cable), "pilotlight-ntpd", label, &arguments, self.folder())
+    }
+
     /// A daemon with the scene's lab. Nobody listens for its events: that must not matter to it.
     pub(crate) fn daemon(&self, name: &str, label: &str, arguments: &[&str]) -> Result<Daemon> {
         let (lab, events) = (self.path("lab.toml"), self.path("events.sock"));

@@ -48,7 +48,14 @@ impl Layer {
 }
 
 /// The daemons that the `net` layer runs on this machine.
-const DAEMONS: &[&str] = &["pilotlight-dhcp", "pilotlight-tftp", "pilotlight-http", "pilotlight-lab-state"];
+const DAEMONS: &[&str] = &[
+    "pilotlight-dhcp",
+    "pilotlight-dns",
+    "pilotlight-http",
+    "pilotlight-lab-state",
+    "pilotlight-ntp",
+    "pilotlight-tftp",
+];
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let workspace = ui::workspace()?;

@@ -6,7 +6,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use crate::{MacAddr, Mirror, Network, problem::meant, section::Refused};
+use crate::{MacAddr, Mirror, Network, SERVER_NAME, problem::meant, section::Refused};
 
 /// The installers there are to choose from.
 const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
@@ -20,6 +20,14 @@ fn refuse<T>(message: impl Into<String>) -> Checked<T> {
 /// The first character of `text` that `allowed` does not know.
 fn stranger(text: &str, allowed: impl Fn(char) -> bool) -> Option<char> {
     text.chars().find(|c| !allowed(*c))
+}
+
+/// The name of a machine: one label, and not the Pi's.
+pub(crate) fn node_name(text: &str) -> Checked<String> {
+    if text == SERVER_NAME {
+        return refuse(format!("{text:?} is the Pi's own name"));
+    }
+    label(text)
 }
 
 /// One label of a name: RFC 1123 § 2.1 and RFC 1035 § 2.3.4, in lower case so that each name has one spelling.
@@ -107,6 +115,14 @@ pub(crate) fn interface_address(text: &str) -> Checked<(Ipv4Addr, u8)> {
 }
 
 /// An address that a machine on this wire can have.
+/// A name server that the Pi asks: another one than itself.
+pub(crate) fn upstream(network: &Network, address: Ipv4Addr) -> Checked<Ipv4Addr> {
+    if address == network.address {
+        return refuse(format!("{address} is the Pi itself, which would ask itself for ever"));
+    }
+    Ok(address)
+}
+
 pub(crate) fn in_network(network: &Network, address: Ipv4Addr) -> Checked<Ipv4Addr> {
     let prefix = network.prefix;
     let base = Ipv4Addr::from_bits(network.address.to_bits() & network.mask().to_bits());

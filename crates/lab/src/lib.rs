@@ -16,6 +16,9 @@ pub use mac::{MacAddr, MacError};
 pub use parse::{MAX_LENGTH, parse};
 pub use problem::{Problem, Problems};
 
+/// The Pi's own name in the lab's domain.
+pub const SERVER_NAME: &str = "pilotlight";
+
 /// A checked lab: every name refers to something that exists, every address lies in the network, nothing is
 /// given twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +55,10 @@ pub struct Network {
     pub domain: String,
     /// The default router given to clients; none on an isolated wire.
     pub router: Option<Ipv4Addr>,
-    /// The name servers given to clients; none on an isolated wire without one.
+    /// The name servers given to clients: the Pi, unless told otherwise.
     pub dns: Vec<Ipv4Addr>,
+    /// The name servers that the Pi asks for what is not the lab's; none on an isolated wire.
+    pub upstream: Vec<Ipv4Addr>,
     /// Addresses for machines that are not named; none means that only named machines are served.
     pub pool: Option<Pool>,
     /// How long a lease lasts, from 2 minutes to 7 days.

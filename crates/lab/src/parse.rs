@@ -93,6 +93,7 @@ fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Network>
     let domain = section.text(report, "domain");
     let router = section.text(report, "router");
     let dns = section.texts(report, "dns");
+    let upstream = section.texts(report, "upstream");
     let lease = section.text(report, "lease");
     let probe_first = section.truth(report, "probe-first");
     let pool = section.section(report, "pool");
@@ -103,6 +104,8 @@ fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Network>
     let lease = lease.and_then(|at| at.read(report, |text| check::lease(text)));
     let router = router.and_then(|at| at.read(report, |text| check::address(text)));
     let dns: Vec<_> = dns.into_iter().filter_map(|at| at.read(report, |text| check::address(text))).collect();
+    let upstream: Vec<_> =
+        upstream.into_iter().filter_map(|at| at.read(report, |text| check::address(text))).collect();
     let own = own.and_then(|at| at.read(report, |text| check::interface_address(text)));
     let network = own.map(|At { value: (address, prefix), .. }| Network {
         interface: interface.map_or(DEFAULT_INTERFACE.to_owned(), |at| at.value),
@@ -110,7 +113,8 @@ fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Network>
         prefix,
         domain: domain.map_or(DEFAULT_DOMAIN.to_owned(), |at| at.value),
         router: router.as_ref().map(|at| at.value),
-        dns: dns.iter().map(|at| at.value).collect(),
+        dns: if dns.is_empty() { vec![address] } else { dns.iter().map(|at| at.value).collect() },
+        upstream: upstream.iter().map(|at| at.value).collect(),
         pool: None,
         lease: lease.map_or(DEFAULT_LEASE, |at| at.value),
         probe_first: probe_first.unwrap_or(false),
@@ -120,6 +124,9 @@ fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Network>
         pool.and_then(|pool| self::pool(pool, None, &[], report));
         return None;
     };
+    for at in upstream {
+        at.read(report, |address| check::upstream(&network, *address));
+    }
     let router = router.and_then(|at| at.read(report, |router| check::in_network(&network, *router)));
     let local = dns.into_iter().filter(|at| network.contains(at.value));
     let fixed: Vec<_> = router.into_iter().chain(local).collect();
@@ -204,7 +211,7 @@ fn node(
     let install_to = section.text(report, "install-to");
     section.finish(report);
 
-    let name = name.and_then(|at| at.read(report, |text| check::label(text)));
+    let name = name.and_then(|at| at.read(report, |text| check::node_name(text)));
     let mac = mac.and_then(|at| at.read(report, |text| check::mac(text)));
     let address = address.and_then(|at| {
         at.read(report, |text| {

@@ -26,6 +26,12 @@ pub const EVENTS_DIR: &str = "/var/lib/pilotlight/events";
 pub const LAST_GOOD_LAB: &str = "/var/lib/pilotlight/lab/lab.toml";
 /// The DHCP server's leases.
 pub const DHCP_STATE: &str = "/var/lib/pilotlight/dhcp";
+/// Where the time server leaves the time.
+pub const NTP_STATE: &str = "/var/lib/pilotlight/ntp";
+/// Says that an operator has set the clock since the Pi was started, and to what: seconds since 1970.
+pub const CLOCK_SET: &str = "/run/pilotlight/ntp/set";
+/// The socket over which the clock is set; its group are the operators.
+pub const CLOCK_SOCKET: &str = "/run/pilotlight/clock.sock";
 /// All of our state; a bind mount of the data partition when there is one, else in memory.
 pub const STATE: &str = "/var/lib/pilotlight";
 /// Where the data partition is mounted.

@@ -27,6 +27,8 @@ struct Program {
 
 const PROGRAMS: &[Program] = &[
     Program { package: "pilotlight-dhcp", name: "pilotlight-dhcpd", folder: Some("usr/lib/pilotlight") },
+    Program { package: "pilotlight-dns", name: "pilotlight-dnsd", folder: Some("usr/lib/pilotlight") },
+    Program { package: "pilotlight-ntp", name: "pilotlight-ntpd", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-tftp", name: "pilotlight-tftpd", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-http", name: "pilotlight-httpd", folder: Some("usr/lib/pilotlight") },
     Program {

@@ -42,13 +42,9 @@ pub(crate) fn kernel(lab: &Lab, name: &str, profile: &Profile, node: Option<&Nod
 fn unattended(lab: &Lab, node: &Node) -> Vec<String> {
     let priority = if node.install_to.is_some() { "critical" } else { "high" };
     let mut arguments = vec!["auto=true".to_owned(), format!("priority={priority}")];
-    // Debian 13's installer asks these before it has fetched the preseed file: whether to go on without a way
-    // out, and for a name server.
+    // Debian 13's installer asks this before it has fetched the preseed file: whether to go on without a way out.
     if lab.network.router.is_none() {
         arguments.push("netcfg/no_default_route=true".to_owned());
-    }
-    if lab.network.dns.is_empty() {
-        arguments.push("netcfg/get_nameservers=".to_owned());
     }
     arguments.push(format!("url={}", url::preseed(lab, node.mac)));
     arguments

@@ -3,6 +3,7 @@
 //! It reads what the services leave in `/run` and in the event log; what changes something is the services' doing, asked
 //! for over their sockets.
 
+mod clock;
 mod events;
 mod line;
 mod ready;
@@ -42,6 +43,12 @@ enum Verb {
         #[arg(long, value_name = "FOLDER", default_value = paths::EVENTS_DIR)]
         log: PathBuf,
     },
+    /// Says what time it is on the Pi and whether machines are told to believe it; sets it with `--set`.
+    Clock {
+        /// The time: `2026-11-23T23:20:00Z`, or `@` and the seconds since 1970.
+        #[arg(long, value_name = "TIME")]
+        set: Option<String>,
+    },
     /// Hands standard input and output to the update service: what `cargo xtask push` speaks to.
     Update,
 }
@@ -50,6 +57,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Ready { journal, failed_units } => ready::ready(journal, failed_units.as_deref()),
         Verb::Events { follow, log } => events::print(&log, follow),
+        Verb::Clock { set } => clock::run(set.as_deref()),
         Verb::Update => update::relay(),
     };
     match result {

@@ -180,6 +180,7 @@ mod tests {
             domain: "lab".into(),
             router: None,
             dns: vec![],
+            upstream: vec![],
             pool: None,
             lease: Duration::from_secs(600),
             probe_first,

@@ -163,6 +163,8 @@ fn network_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {
     option(12, terms.node.map(|node| node.name.clone().into_bytes()).unwrap_or_default());
     option(15, network.domain.clone().into_bytes());
     option(28, network.broadcast().octets().to_vec());
+    // The Pi, which says itself whether it is to be believed (RFC 2132 § 8.3; option 4 is an older protocol's).
+    option(42, network.address.octets().to_vec());
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
-//! Datagrams with the address that they were sent to, so that an answer can leave from that same address
+//! Datagrams with the address that they were sent to, and answers that leave from that same address
 //! (`IP_PKTINFO`, ip(7)). A socket bound to every address would otherwise answer from whichever the route
 //! prefers, and a boot ROM ignores an answer from a stranger.
 
 use std::{
-    io::{self, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, AsRawFd as _},
 };
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockaddrLike as _, SockaddrStorage, getsockname, recvmsg,
-    setsockopt, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrLike as _, SockaddrStorage,
+    getsockname, recvmsg, sendmsg, setsockopt, sockopt,
 };
 
 /// A datagram's length and ends.
@@ -77,6 +77,35 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     Ok(Received { length: message.bytes, truncated, from, to })
 }
 
+/// Sends a datagram on `socket` to `to`, from the address `from` of this machine, or without one from whichever the route
+/// prefers.
+///
+/// # Errors
+/// As `sendmsg(2)`: [`io::ErrorKind::WouldBlock`] when there is no room on a non-blocking socket.
+pub fn send(socket: &impl AsFd, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+    let slices = [IoSlice::new(bytes)];
+    let fd = socket.as_fd().as_raw_fd();
+    let to = SockaddrStorage::from(to);
+    let flags = MsgFlags::empty();
+    match from {
+        Some(IpAddr::V4(from)) => {
+            let address = nix::libc::in_addr { s_addr: from.to_bits().to_be() };
+            let none = nix::libc::in_addr { s_addr: 0 };
+            let info = nix::libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: none };
+            sendmsg(fd, &slices, &[ControlMessage::Ipv4PacketInfo(&info)], flags, Some(&to))?;
+        }
+        Some(IpAddr::V6(from)) => {
+            let address = nix::libc::in6_addr { s6_addr: from.octets() };
+            let info = nix::libc::in6_pktinfo { ipi6_addr: address, ipi6_ifindex: 0 };
+            sendmsg(fd, &slices, &[ControlMessage::Ipv6PacketInfo(&info)], flags, Some(&to))?;
+        }
+        None => {
+            sendmsg(fd, &slices, &[], flags, Some(&to))?;
+        }
+    }
+    Ok(())
+}
+
 fn ip(address: &SockaddrStorage) -> Option<SocketAddr> {
     if let Some(address) = address.as_sockaddr_in() {
         return Some(SocketAddr::V4((*address).into()));
@@ -112,6 +141,25 @@ mod tests {
                 to: Some(target.parse().unwrap()),
             };
             assert_eq!(received, expect);
+        }
+    }
+
+    #[test]
+    fn an_answer_leaves_from_the_address_that_was_asked() {
+        for (listen, client, asked) in [
+            ("0.0.0.0:0", "127.0.0.1:0", Some("127.0.0.7")),
+            ("[::]:0", "[::1]:0", Some("::1")),
+            ("127.0.0.1:0", "127.0.0.1:0", None),
+        ] {
+            let server = UdpSocket::bind(listen).unwrap();
+            let port = server.local_addr().unwrap().port();
+            let client = UdpSocket::bind(client).unwrap();
+            let from = asked.map(|address| address.parse().unwrap());
+            send(&server, b"answer", client.local_addr().unwrap(), from).unwrap();
+            let mut buffer = [0; 16];
+            let (length, sender) = client.recv_from(&mut buffer).unwrap();
+            let expect = SocketAddr::new(asked.unwrap_or("127.0.0.1").parse().unwrap(), port);
+            assert_eq!((&buffer[..length], sender), (&b"answer"[..], expect));
         }
     }
 

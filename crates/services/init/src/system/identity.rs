@@ -3,7 +3,7 @@
 use std::{fs::File, io::Write as _, path::Path};
 
 use pilotlight_init::identity::{machine_id, new_machine_id};
-use pilotlight_lab::paths;
+use pilotlight_lab::{SERVER_NAME, paths};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::{
@@ -11,14 +11,12 @@ use super::{
     mounts::{bind_file, in_root},
 };
 
-/// The name of the Pi itself.
-const HOSTNAME: &str = "pilotlight\n";
 /// As much as the kernel's pool takes in.
 const SEED: usize = 512;
 
 /// Puts a machine-id(5) in place: the card's own, made on its first start, or one for this start alone.
 pub(crate) fn provide(data: bool) -> Result<(), Fault> {
-    files::write(Path::new("/run/pilotlight/hostname"), HOSTNAME)?;
+    files::write(Path::new("/run/pilotlight/hostname"), &format!("{SERVER_NAME}\n"))?;
     let kept = in_root(paths::DATA).join("etc/machine-id");
     let old = data.then(|| files::read_text(&kept, 64).ok()).flatten();
     let old = old.filter(|text| machine_id(text).is_some());

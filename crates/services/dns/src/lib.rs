@@ -1,0 +1,15 @@
+//! The lab's name server: what it knows itself, what it asks others for, and what it remembers of that.
+//!
+//! Values in, values out: messages come as bytes and leave as bytes, and the time is the caller's. Messages are read and
+//! written by `hickory-proto`; what to answer is decided here. Sockets and waiting are `pilotlight-dnsd`'s.
+
+mod answer;
+mod cache;
+mod upstream;
+mod zone;
+
+pub use answer::{Question, Transport, Verdict, decide, fail, from_cache, relay};
+pub use cache::Cache;
+pub use hickory_proto::op::Message;
+pub use upstream::{Refusal, accept, question};
+pub use zone::Zone;

@@ -1,0 +1,257 @@
+//! `pilotlight-ntpd`: the sockets and the clock around [`pilotlight_ntp`].
+//!
+//! It is the one program on the card that may set the clock, when an operator asks for it over its own socket; machines on
+//! the wire have no way to. It also leaves the time on the data partition now and then: `init` starts from there.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::{SocketAddr, UdpSocket as StdUdp},
+    os::{fd::OwnedFd, unix::net::UnixListener as StdUnix},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use pilotlight_kit::{Event, Events, drops::Drops, pktinfo, systemd};
+use pilotlight_lab::paths;
+use pilotlight_ntp::{Clock, LENGTH, Request, read_request, reply};
+use socket2::{Domain, SockRef};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest},
+    net::{UdpSocket, UnixListener, UnixStream},
+    signal::unix::{SignalKind, signal},
+    task::{LocalSet, spawn_local},
+    time::{sleep, timeout},
+};
+
+const SERVICE: &str = "ntp";
+/// How often the time is left on the data partition: what a pulled plug may take the clock back by.
+const SAVED_EVERY: Duration = Duration::from_secs(600);
+/// How long an operator's connection may take, and how long its line may be.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_LINE: u64 = 128;
+
+/// Tells machines the time, once an operator has set it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where to listen, when systemd hands over no socket; may be given more than once.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:123")]
+    listen: Vec<SocketAddr>,
+    /// The socket on which operators set the clock, when systemd hands over none.
+    #[arg(long, value_name = "SOCKET")]
+    control: Option<PathBuf>,
+    /// The folder in which the time is left.
+    #[arg(long, value_name = "FOLDER", default_value = paths::NTP_STATE)]
+    state: PathBuf,
+    /// The file that says, until the Pi is started again, that the clock was set.
+    #[arg(long, value_name = "FILE", default_value = paths::CLOCK_SET)]
+    set: PathBuf,
+    /// The socket that takes events.
+    #[arg(long, value_name = "SOCKET", default_value = paths::EVENTS_SOCKET)]
+    events: PathBuf,
+}
+
+struct Server {
+    clock: Cell<Clock>,
+    arguments: Arguments,
+    events: Events,
+    drops: RefCell<Drops>,
+    started: Instant,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pilotlight-ntpd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot set up the event loop")?;
+    // It outlives this daemon, and not the Pi's next start.
+    let set = std::fs::read_to_string(&arguments.set).ok().and_then(|text| text.trim().parse().ok());
+    let server = Rc::new(Server {
+        clock: Cell::new(Clock { set: set.map(Duration::from_secs) }),
+        events: Events::new(&arguments.events),
+        drops: RefCell::default(),
+        started: Instant::now(),
+        arguments,
+    });
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, async {
+        let mut stop = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+        for socket in sockets(&server.arguments)? {
+            match socket {
+                Listening::Wire(socket) => drop(spawn_local(Rc::clone(&server).wire(socket))),
+                Listening::Control(socket) => drop(spawn_local(Rc::clone(&server).control(socket))),
+            }
+        }
+        spawn_local(Rc::clone(&server).save());
+        systemd::ready(&server.status());
+        stop.recv().await;
+        server.leave_time();
+        Ok(())
+    })
+}
+
+enum Listening {
+    Wire(UdpSocket),
+    Control(UnixListener),
+}
+
+fn sockets(arguments: &Arguments) -> anyhow::Result<Vec<Listening>> {
+    let mut given = systemd::listen_fds();
+    if given.is_empty() {
+        for address in &arguments.listen {
+            let socket = StdUdp::bind(address).with_context(|| {
+                format!("cannot listen on UDP {address}; another time server may be running")
+            })?;
+            given.push(socket.into());
+        }
+        if let Some(path) = &arguments.control {
+            let socket = StdUnix::bind(path).with_context(|| format!("cannot make {}", path.display()))?;
+            given.push(socket.into());
+        }
+    }
+    given.into_iter().map(listening).collect()
+}
+
+fn listening(socket: OwnedFd) -> anyhow::Result<Listening> {
+    let domain =
+        SockRef::from(&socket).domain().context("systemd handed over something else than a socket")?;
+    SockRef::from(&socket).set_nonblocking(true).context("cannot set up a socket")?;
+    match domain {
+        Domain::UNIX => Ok(Listening::Control(UnixListener::from_std(StdUnix::from(socket))?)),
+        Domain::IPV4 | Domain::IPV6 => {
+            pktinfo::enable(&socket).context("cannot ask for the address that a question was sent to")?;
+            Ok(Listening::Wire(UdpSocket::from_std(StdUdp::from(socket))?))
+        }
+        other => bail!("systemd handed over a socket of the kind {other:?}"),
+    }
+}
+
+fn unix() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+impl Server {
+    async fn wire(self: Rc<Self>, socket: UdpSocket) {
+        // More than a question has is not read: nothing in it is answered.
+        let mut buffer = [0; LENGTH];
+        loop {
+            let received =
+                socket.async_io(Interest::READABLE, || pktinfo::receive(&socket, &mut buffer)).await;
+            let at = unix();
+            let Ok(received) = received else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            match reply(&buffer[..received.length], self.clock.get(), at, unix()) {
+                Err(ignored) => self.dropped(ignored.word()),
+                Ok(answer) => {
+                    let send = || pktinfo::send(&socket, &answer, received.from, received.to);
+                    if socket.try_io(Interest::WRITABLE, send).is_err() {
+                        self.dropped("an answer that could not be sent");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn control(self: Rc<Self>, listener: UnixListener) {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let server = Rc::clone(&self);
+            spawn_local(async move {
+                // Who goes away is no fault.
+                let _ = timeout(PATIENCE, server.operator(stream)).await;
+            });
+        }
+    }
+
+    async fn operator(&self, mut stream: UnixStream) -> io::Result<()> {
+        let mut line = String::new();
+        BufReader::new(&mut stream).take(LONGEST_LINE).read_line(&mut line).await?;
+        let answer = match read_request(line.trim_end()) {
+            Err(refused) => format!("refused: {refused}"),
+            Ok(Request::Status) => self.status(),
+            Ok(Request::Set(time)) => match self.set(time) {
+                Ok(()) => self.status(),
+                Err(fault) => format!("refused: the clock could not be set: {fault}"),
+            },
+        };
+        stream.write_all(format!("{answer}\n").as_bytes()).await
+    }
+
+    fn set(&self, time: Duration) -> io::Result<()> {
+        let before = unix();
+        let seconds = time.as_secs();
+        let spec = rustix::time::Timespec { tv_sec: seconds.cast_signed(), tv_nsec: 0 };
+        let event = match rustix::time::clock_settime(rustix::time::ClockId::Realtime, spec) {
+            Ok(()) => Event::ok(SERVICE, "set"),
+            Err(fault) => Event::failed(SERVICE, "set", fault),
+        };
+        let failed = event.reason.clone();
+        self.events.emit(event.fact("from", before.as_secs()).fact("to", seconds));
+        if let Some(reason) = failed {
+            return Err(io::Error::other(reason));
+        }
+        self.clock.set(Clock { set: Some(time) });
+        self.leave_time();
+        std::fs::write(&self.arguments.set, format!("{seconds}\n"))
+    }
+
+    fn status(&self) -> String {
+        let now = unix().as_secs();
+        match self.clock.get().set {
+            Some(set) => format!("{now}: set by an operator {} s ago", now.saturating_sub(set.as_secs())),
+            None => format!(
+                "{now}: nobody has set the clock since the Pi was started, so machines are told not to believe it"
+            ),
+        }
+    }
+
+    /// Leaves the time for the Pi's next start.
+    async fn save(self: Rc<Self>) {
+        loop {
+            sleep(SAVED_EVERY).await;
+            self.leave_time();
+        }
+    }
+
+    fn leave_time(&self) {
+        let left = leave(&self.arguments.state.join("clock"));
+        if let Err(fault) = left
+            && let Some(count) = self.drops.borrow_mut().count("left", self.started.elapsed())
+        {
+            self.events.emit(Event::failed(SERVICE, "save", fault).fact("count", count));
+        }
+    }
+
+    fn dropped(&self, reason: &'static str) {
+        if let Some(count) = self.drops.borrow_mut().count(reason, self.started.elapsed()) {
+            self.events.emit(Event::dropped(SERVICE, "drop", reason).fact("count", count));
+        }
+    }
+}
+
+/// The file's own time is what counts.
+fn leave(path: &Path) -> io::Result<()> {
+    let file = std::fs::File::create(path)?;
+    io::Write::write_all(&mut &file, format!("{}\n", unix().as_secs()).as_bytes())?;
+    file.sync_all()
+}
