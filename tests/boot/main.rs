@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             ("virt-power-cuts", cuts::normal_running),
             ("virt-bios-pc", pcs::bios),
             ("virt-uefi-pc", pcs::uefi),
+            ("virt-uefi-http-pc", pcs::uefi_http),
         ],
     )
 }

@@ -18,8 +18,9 @@ struct Expect {
     firmware: Firmware,
     mac: &'static str,
     address: &'static str,
-    /// The end of the name of the loader that it fetches over TFTP.
+    /// The end of the name of the loader that it fetches, and over what.
     loader: &'static str,
+    over: &'static str,
 }
 
 /// What a machine is seen to do, and the event that shows it.
@@ -33,6 +34,7 @@ pub(crate) fn bios() -> Result<()> {
         mac: "52:54:00:77:00:11",
         address: "10.77.0.11",
         loader: "pxelinux.0",
+        over: "tftp",
     })
 }
 
@@ -44,11 +46,24 @@ pub(crate) fn uefi() -> Result<()> {
         mac: "52:54:00:77:00:12",
         address: "10.77.0.12",
         loader: "ipxe.efi",
+        over: "tftp",
+    })
+}
+
+/// UEFI, its own HTTP boot, iPXE, installer: no TFTP at all.
+pub(crate) fn uefi_http() -> Result<()> {
+    whole_story(&Expect {
+        node: "uefi",
+        firmware: Firmware::UefiHttp,
+        mac: "52:54:00:77:00:12",
+        address: "10.77.0.12",
+        loader: "ipxe.efi",
+        over: "http",
     })
 }
 
 fn whole_story(expect: &Expect) -> Result<()> {
-    let mut scene = card::scene(&format!("virt-{}-pc", expect.node))?;
+    let mut scene = card::scene(&format!("virt-{}-{}-pc", expect.node, expect.over))?;
     let card = card::of_lab(&scene, "scene")?;
     let ready = card::start(&mut scene, Kind::Virt, &card)?;
     ensure!(ready.contains("failed units: none") && ready.contains("lab: card"), "{ready}");
@@ -63,7 +78,10 @@ fn whole_story(expect: &Expect) -> Result<()> {
     let ours = |event: &Value| event["node"] == expect.node && event["mac"] == expect.mac;
     let steps: [Step<'_>; 5] = [
         ("its reserved address", &|event| is(event, "dhcp", "ack") && event["address"] == expect.address),
-        ("its loader", &|event| is(event, "tftp", "sent") && ends(&event["file"], expect.loader)),
+        ("its loader", &|event| match expect.over {
+            "http" => got(event, "/") && ends(&event["path"], expect.loader),
+            _ => is(event, "tftp", "sent") && ends(&event["file"], expect.loader),
+        }),
         ("the installer's kernel", &|event| got(event, "/assets/") && ends(&event["path"], "/linux")),
         ("the installer's initrd", &|event| got(event, "/assets/") && ends(&event["path"], "/initrd.gz")),
         // Only a running installer asks for it, and no other machine's will do.

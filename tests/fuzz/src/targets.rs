@@ -8,6 +8,7 @@ use std::{
 
 use pilotlight_dhcp::{guard::Guard, packet::Packet, server::Server, store};
 use pilotlight_disk::{BlockMap, Mbr, Params, mbr};
+use pilotlight_dns::{Cache, Question, Transport, Verdict, Zone, accept, decide, question, relay};
 use pilotlight_http::{
     Target as HttpTarget,
     select::{Conditions, Selection, select},
@@ -34,6 +35,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dhcp-journal", feed: dhcp_journal },
     Target { name: "tftp-request", feed: tftp_request },
     Target { name: "tftp-transfer", feed: tftp_transfer },
+    Target { name: "dns-question", feed: dns_question },
+    Target { name: "dns-answer", feed: dns_answer },
+    Target { name: "ntp", feed: ntp },
     Target { name: "http-target", feed: http_target },
     Target { name: "http-range", feed: http_range },
     Target { name: "boot-script", feed: boot_script },
@@ -46,6 +50,20 @@ pub const TARGETS: &[Target] = &[
 static LAB: LazyLock<Lab> = LazyLock::new(|| {
     let text = include_str!("../../labs/scene.toml");
     pilotlight_lab::parse(text).unwrap_or_else(|problems| panic!("the scenes' lab is wrong: {problems}"))
+});
+
+/// What the name server knows of that lab.
+static ZONE: LazyLock<Zone> = LazyLock::new(|| {
+    Zone::of(&LAB, 1).unwrap_or_else(|fault| panic!("the scenes' lab has no zone: {fault}"))
+});
+
+/// A question for another name server.
+static ASKED: LazyLock<Question> = LazyLock::new(|| {
+    let bytes = include_bytes!("../corpus/dns-question/elsewhere");
+    match decide(&ZONE, bytes, Transport::Udp, true) {
+        Verdict::Ask(question) => *question,
+        other => panic!("nobody else is asked: {other:?}"),
+    }
 });
 
 fn kind(outcome: impl Hash) -> u64 {
@@ -133,6 +151,52 @@ fn dhcp_guard(input: &[u8]) -> u64 {
         ));
     }
     kind(story)
+}
+
+/// Every answer can be read, and is about the question.
+fn dns_question(input: &[u8]) -> u64 {
+    match decide(&ZONE, input, Transport::Udp, true) {
+        Verdict::Ignore(reason) => kind(reason),
+        Verdict::Reply(answer, word) => {
+            assert!(answer.len() <= 1232, "an answer of {} bytes", answer.len());
+            assert!(answer.get(..2) == input.get(..2), "an answer to another question");
+            // What is an answer is ignored.
+            assert!(matches!(decide(&ZONE, &answer, Transport::Udp, true), Verdict::Ignore(_)));
+            kind((word, answer.get(3).map(|byte| byte & 15), answer.len() / 64))
+        }
+        Verdict::Ask(asked) => {
+            assert!(!question(&asked, 1).is_empty(), "a question that cannot be asked");
+            kind((asked.name().len() / 16, asked.name().contains('\\')))
+        }
+    }
+}
+
+/// What another name server says, kept and passed on.
+fn dns_answer(input: &[u8]) -> u64 {
+    // The number that the answers of the corpus have.
+    const ID: u16 = 0x4d4d;
+    match accept(&ASKED, ID, input) {
+        Err(refusal) => kind(format!("{refusal:?}")),
+        Ok(message) => {
+            let mut cache = Cache::default();
+            cache.put(&ASKED, &message, Duration::ZERO);
+            let kept = cache.get(&ASKED, Duration::from_secs(1)).map(|answer| answer.len() / 64);
+            kind((kept, relay(&ASKED, &message).len() / 64, message.answers.len(), message.authorities.len()))
+        }
+    }
+}
+
+fn ntp(input: &[u8]) -> u64 {
+    let at = Duration::from_secs(1_800_000_000);
+    let clock = pilotlight_ntp::Clock { set: (input.len() % 2 == 1).then_some(at) };
+    match pilotlight_ntp::reply(input, clock, at, at) {
+        Err(ignored) => kind(ignored.word()),
+        Ok(answer) => {
+            assert!(answer.len() <= input.len(), "an answer that is longer than its question");
+            assert!(pilotlight_ntp::reply(&answer, clock, at, at).is_err(), "an answer that is answered");
+            kind((answer[0], answer[1]))
+        }
+    }
 }
 
 /// What was read can be written again, and is the same.

@@ -18,6 +18,8 @@ pub enum Firmware {
     Bios,
     /// OVMF with its own network stack on a virtio card: the PXE client of EDK II, not iPXE.
     Uefi,
+    /// The same, told to leave PXE alone: it takes its loader by HTTP (UEFI 2.10 § 24.7).
+    UefiHttp,
 }
 
 /// A PC to be started.
@@ -53,11 +55,18 @@ impl Pc<'_> {
         let card = match self.firmware {
             Firmware::Bios => "e1000,netdev=wire,bootindex=0,mac=",
             // Without its ROM, or iPXE would take the place of the firmware's own PXE client.
-            Firmware::Uefi => "virtio-net-pci,netdev=wire,bootindex=0,romfile=,mac=",
+            Firmware::Uefi | Firmware::UefiHttp => "virtio-net-pci,netdev=wire,bootindex=0,romfile=,mac=",
         };
         args.extend(netdev(self.hub));
         args.extend(["-device".into(), format!("{card}{}", self.mac).into()]);
-        if self.firmware == Firmware::Uefi {
+        if self.firmware == Firmware::UefiHttp {
+            // OVMF's own switches (OvmfPkg/RUNTIME_CONFIG.md).
+            for version in ["IPv4PXESupport", "IPv6PXESupport"] {
+                let switch = format!("name=opt/org.tianocore/{version},string=no");
+                args.extend(["-fw_cfg".into(), switch.into()]);
+            }
+        }
+        if self.firmware != Firmware::Bios {
             args.extend(strings(["-device", "virtio-rng-pci"]));
             args.extend(["-drive".into(), pflash("on", &qemu.ovmf_code)]);
             args.extend(["-drive".into(), pflash("off", &self.variables(qemu, state)?)]);
