@@ -42,9 +42,12 @@ pub(crate) fn kernel(lab: &Lab, name: &str, profile: &Profile, node: Option<&Nod
 fn unattended(lab: &Lab, node: &Node) -> Vec<String> {
     let priority = if node.install_to.is_some() { "critical" } else { "high" };
     let mut arguments = vec!["auto=true".to_owned(), format!("priority={priority}")];
-    // Debian 13's installer asks this before it has fetched the preseed file: whether to go on without a way out.
+    // Debian 13's installer asks these before it has fetched the preseed file: whether to go on without a way out, and
+    // then for a name server, although DHCP has named one. A blank would end the argument: one is enough.
     if lab.network.router.is_none() {
         arguments.push("netcfg/no_default_route=true".to_owned());
+        let server = lab.network.dns.first().map(ToString::to_string).unwrap_or_default();
+        arguments.push(format!("netcfg/get_nameservers={server}"));
     }
     arguments.push(format!("url={}", url::preseed(lab, node.mac)));
     arguments

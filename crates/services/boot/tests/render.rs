@@ -71,11 +71,13 @@ fn ipxe() {
 
 /// On a wire without a way out, the installer must be told before it can be told anything else.
 #[test]
-fn a_missing_router_is_no_question() {
+fn a_missing_router_and_its_consequence_are_no_questions() {
     let connected = LAB.replace("[network]\n", "[network]\nrouter = \"10.77.0.254\"\n");
     let node = Some("52:54:00:00:00:01");
-    let argument = " netcfg/no_default_route=true ";
-    assert!(script(LAB, node).contains(argument) && !script(&connected, node).contains(argument));
+    for argument in [" netcfg/no_default_route=true ", " netcfg/get_nameservers=10.77.0.1 "] {
+        assert!(script(LAB, node).contains(argument), "{argument}");
+        assert!(!script(&connected, node).contains(argument), "{argument}");
+    }
 }
 
 #[test]

@@ -10,6 +10,8 @@ pub const LONGEST_PATH: usize = 1024;
 pub enum Target {
     /// `/boot.ipxe`: the script that every iPXE begins with.
     Boot,
+    /// `/assets/autoexec.ipxe`: what an iPXE that came by HTTP looks for beside itself before it asks for an address.
+    Autoexec,
     /// `/ipxe?mac=…`: the script of one machine, or of any when the address is left out.
     Script(Option<MacAddr>),
     /// `/node/MAC/preseed.cfg`: a node's answers to the Debian installer.
@@ -61,6 +63,7 @@ impl Target {
             ["ipxe"] => Ok(Self::Script(mac_of(query.unwrap_or_default())?)),
             ["node", mac, "preseed.cfg"] => Ok(Self::Preseed(mac.parse().map_err(|_| TargetError::Unknown)?)),
             ["healthz"] => Ok(Self::Health),
+            ["assets", "autoexec.ipxe"] => Ok(Self::Autoexec),
             ["assets", file @ ..] if !file.is_empty() && !file.contains(&"") => {
                 Ok(Self::Asset(file.join("/")))
             }
@@ -73,7 +76,7 @@ impl Target {
         match self {
             Self::Script(mac) => *mac,
             Self::Preseed(mac) => Some(*mac),
-            Self::Boot | Self::Asset(_) | Self::Health => None,
+            Self::Boot | Self::Autoexec | Self::Asset(_) | Self::Health => None,
         }
     }
 }
@@ -130,6 +133,7 @@ mod tests {
         use TargetError::*;
         check("/boot.ipxe", Ok(Target::Boot));
         check("/boot.ipxe?x=1", Ok(Target::Boot));
+        check("/assets/autoexec.ipxe", Ok(Target::Autoexec));
         check("/healthz", Ok(Target::Health));
         check("/ipxe", Ok(Target::Script(None)));
         check("/ipxe?mac=", Ok(Target::Script(None)));

@@ -39,6 +39,7 @@ pub(crate) fn answer<B>(site: &Site, request: &Request<B>) -> Answer {
         Err(error) => return headless(method, refusal(StatusCode::BAD_REQUEST, error)),
     };
     let mut answer = match &target {
+        Target::Autoexec => rendered(pilotlight_boot::autoexec_ipxe(&site.lab)),
         Target::Boot => rendered(pilotlight_boot::boot_ipxe(&site.lab)),
         Target::Script(mac) => rendered(pilotlight_boot::ipxe_script(&site.lab, *mac)),
         Target::Health => rendered("ok\n".to_owned()),
