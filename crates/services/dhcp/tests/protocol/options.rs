@@ -29,6 +29,7 @@ fn a_running_system_gets_what_it_asks_for() {
     assert_eq!(offer.option(12), Some(b"node1".as_slice()));
     assert_eq!(offer.option(15), Some(b"lab.home.arpa".as_slice()));
     assert_eq!(offer.address(28), Some(ip(255)));
+    assert_eq!(offer.address(42), Some(SERVER));
     assert_eq!([51, 58, 59].map(|code| offer.number32(code)), [Some(3600), Some(1800), Some(3150)]);
     assert_eq!((offer.address(54), offer.siaddr), (Some(SERVER), NONE));
 }
