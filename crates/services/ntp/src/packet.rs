@@ -136,8 +136,8 @@ mod tests {
         let clock = Clock { set: Some(Duration::from_secs(1_799_999_999)) };
         let answer = reply(&question(0x1b), clock, NOW, NOW + Duration::from_micros(10)).unwrap();
         assert_eq!((answer[0], answer[1], &answer[12..16]), (0x1c, 10, &[127, 127, 1, 1][..]));
-        // 1800000000 + 2208988800 - 2^32, and a half.
-        assert_eq!(answer[32..40], [0xee, 0xf5, 0x55, 0x80, 0x80, 0, 0, 0].map(u8::from));
+        // 1800000000 + 2208988800, and a half.
+        assert_eq!(answer[32..40], [0xee, 0xf4, 0x50, 0x80, 0x80, 0, 0, 0]);
         let sent = u64::from_be_bytes(answer[40..].try_into().unwrap());
         let received = u64::from_be_bytes(answer[32..40].try_into().unwrap());
         assert_eq!(sent - received, (10_u64 << 32) / 1_000_000);
