@@ -45,11 +45,14 @@ pub enum Toolset {
     Checkers,
     /// What speaks to a running Pi.
     Desk,
+    /// What our services are measured against.
+    Peers,
 }
 
 impl Toolset {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Toolchain, Self::Emulator, Self::Clients, Self::Checkers, Self::Desk];
+    pub const ALL: [Self; 6] =
+        [Self::Toolchain, Self::Emulator, Self::Clients, Self::Checkers, Self::Desk, Self::Peers];
 
     /// The name of its set in `archives.toml`.
     pub fn set(self) -> &'static str {
@@ -59,6 +62,7 @@ impl Toolset {
             Self::Clients => "clients",
             Self::Checkers => "checkers",
             Self::Desk => "desk",
+            Self::Peers => "peers",
         }
     }
 }
