@@ -6,6 +6,7 @@ mod database;
 mod names;
 mod pcs;
 mod pi;
+mod proxy;
 mod push;
 mod raspbian;
 mod slots;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             ("virt-bios-pc", pcs::bios),
             ("virt-uefi-pc", pcs::uefi),
             ("virt-uefi-http-pc", pcs::uefi_http),
+            ("virt-proxy", proxy::beside_a_router),
         ],
     )
 }

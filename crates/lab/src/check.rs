@@ -114,7 +114,6 @@ pub(crate) fn interface_address(text: &str) -> Checked<(Ipv4Addr, u8)> {
     Ok((own, prefix))
 }
 
-/// An address that a machine on this wire can have.
 /// A name server that the Pi asks: another one than itself.
 pub(crate) fn upstream(network: &Network, address: Ipv4Addr) -> Checked<Ipv4Addr> {
     if address == network.address {
@@ -123,6 +122,7 @@ pub(crate) fn upstream(network: &Network, address: Ipv4Addr) -> Checked<Ipv4Addr
     Ok(address)
 }
 
+/// An address that a machine on this wire can have.
 pub(crate) fn in_network(network: &Network, address: Ipv4Addr) -> Checked<Ipv4Addr> {
     let prefix = network.prefix;
     let base = Ipv4Addr::from_bits(network.address.to_bits() & network.mask().to_bits());

@@ -51,9 +51,12 @@ pub struct Network {
     pub address: Ipv4Addr,
     /// Length of the network prefix in bits, 8 to 30.
     pub prefix: u8,
+    /// Whether the Pi gives out the addresses of this wire.
+    pub mode: Mode,
     /// The domain of the lab's names.
     pub domain: String,
-    /// The default router given to clients; none on an isolated wire.
+    /// The Pi's own way out, which machines are told as well where it gives them their addresses; none on an isolated
+    /// wire.
     pub router: Option<Ipv4Addr>,
     /// The name servers given to clients: the Pi, unless told otherwise.
     pub dns: Vec<Ipv4Addr>,
@@ -66,6 +69,16 @@ pub struct Network {
     /// Whether to listen for another DHCP server first, and stay silent while one answers. The default lab
     /// says yes, because the card's owner has not said yet which network it is on.
     pub probe_first: bool,
+}
+
+/// Who gives the machines of the wire their addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// The Pi.
+    #[default]
+    Server,
+    /// Another DHCP server, which knows nothing of booting; the Pi adds where to boot from (PXE 2.1 § 2.2: proxyDHCP).
+    Proxy,
 }
 
 /// A range of addresses for machines without a reservation. Reserved addresses may lie inside: they are never
@@ -85,8 +98,9 @@ pub struct Node {
     pub name: String,
     /// The hardware address that it boots from.
     pub mac: MacAddr,
-    /// The address reserved for it.
-    pub address: Ipv4Addr,
+    /// The address reserved for it. Where another server gives out the addresses, the one that it is known to get, if
+    /// any.
+    pub address: Option<Ipv4Addr>,
     /// The key of what it boots in [`Lab::profiles`]; none means the menu.
     pub profile: Option<String>,
     /// The boot loader it is given.
@@ -152,7 +166,7 @@ impl Lab {
 
     /// The node that this address is reserved for.
     pub fn node_by_address(&self, address: Ipv4Addr) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.address == address)
+        self.nodes.iter().find(|node| node.address == Some(address))
     }
 
     /// The node with this name.
@@ -170,6 +184,11 @@ impl Network {
     /// The broadcast address.
     pub fn broadcast(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.address.to_bits() | !self.mask().to_bits())
+    }
+
+    /// Whether machines on this wire have no way out that anyone would know of.
+    pub fn isolated(&self) -> bool {
+        self.mode == Mode::Server && self.router.is_none()
     }
 
     /// Whether `address` lies in this network.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use toml::de::DeTable;
 
 use crate::{
-    Lab, Loader, Network, Node, Operator, Pool, Problems, Profile, ProfileKind, check,
+    Lab, Loader, Mode, Network, Node, Operator, Pool, Problems, Profile, ProfileKind, check,
     problem::{Problem, meant},
     section::{At, Refused, Report, Section},
 };
@@ -22,6 +22,7 @@ const DEFAULT_ARCHITECTURE: &str = "amd64";
 /// Linux stops at more than 32 that it does not know itself; what the boot scripts add needs some of them.
 const MAX_ARGUMENTS: usize = 16;
 const KINDS: [&str; 2] = ["debian-installer", "local-disk"];
+const MODES: [&str; 2] = ["server", "proxy"];
 const LOADERS: [&str; 2] = ["ipxe", "pxelinux"];
 
 /// Reads a `lab.toml`.
@@ -90,6 +91,7 @@ fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Network>
     let interface = section.text(report, "interface");
     let own = section.text(report, "address");
     let own = section.require(report, "address", "\"10.77.0.1/24\"", own);
+    let mode = section.text(report, "mode");
     let domain = section.text(report, "domain");
     let router = section.text(report, "router");
     let dns = section.texts(report, "dns");
@@ -101,6 +103,18 @@ fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Network>
 
     let interface = interface.and_then(|at| at.read(report, |text| check::interface(text)));
     let domain = domain.and_then(|at| at.read(report, |text| check::domain(text)));
+    let mode =
+        mode.and_then(|at| at.read(report, |text| self::mode(text))).map_or(Mode::Server, |at| at.value);
+    if mode == Mode::Proxy {
+        let pool = pool.as_ref().map(|pool| (pool.span(), "pool"));
+        let lease = lease.as_ref().map(|at| (at.span.clone(), "lease"));
+        let probe = probe_first.as_ref().filter(|at| at.value).map(|at| (at.span.clone(), "probe-first"));
+        for (span, key) in [pool, lease, probe].into_iter().flatten() {
+            let hint = format!("leave {key} out, or write mode = \"server\"");
+            let message = "the Pi gives out no addresses: mode is \"proxy\"";
+            report.add(span, &format!("network.{key}"), message, Some(hint));
+        }
+    }
     let lease = lease.and_then(|at| at.read(report, |text| check::lease(text)));
     let router = router.and_then(|at| at.read(report, |text| check::address(text)));
     let dns: Vec<_> = dns.into_iter().filter_map(|at| at.read(report, |text| check::address(text))).collect();
@@ -111,13 +125,14 @@ fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Network>
         interface: interface.map_or(DEFAULT_INTERFACE.to_owned(), |at| at.value),
         address,
         prefix,
+        mode,
         domain: domain.map_or(DEFAULT_DOMAIN.to_owned(), |at| at.value),
         router: router.as_ref().map(|at| at.value),
         dns: if dns.is_empty() { vec![address] } else { dns.iter().map(|at| at.value).collect() },
         upstream: upstream.iter().map(|at| at.value).collect(),
         pool: None,
         lease: lease.map_or(DEFAULT_LEASE, |at| at.value),
-        probe_first: probe_first.unwrap_or(false),
+        probe_first: probe_first.is_some_and(|at| at.value),
     });
     let Some(network) = network else {
         // Without the network itself, only the pool's own keys and spelling can be checked.
@@ -205,7 +220,11 @@ fn node(
     let mac = section.text(report, "mac");
     let mac = section.require(report, "mac", "\"52:54:00:12:34:56\"", mac);
     let address = section.text(report, "address");
-    let address = section.require(report, "address", "\"10.77.0.11\"", address);
+    let needs_address = network.is_none_or(|network| network.mode == Mode::Server);
+    let address = match address {
+        None if needs_address => section.require(report, "address", "\"10.77.0.11\"", None).map(Some),
+        address => Some(address),
+    };
     let profile = section.text(report, "profile");
     let loader = section.text(report, "loader");
     let install_to = section.text(report, "install-to");
@@ -213,7 +232,7 @@ fn node(
 
     let name = name.and_then(|at| at.read(report, |text| check::node_name(text)));
     let mac = mac.and_then(|at| at.read(report, |text| check::mac(text)));
-    let address = address.and_then(|at| {
+    let address = optional(address, |at| {
         at.read(report, |text| {
             let address = check::address(text)?;
             network.map_or(Ok(address), |network| check::for_another(network, address))
@@ -225,7 +244,7 @@ fn node(
 
     let name = name.and_then(|at| seen.once("name", at, report));
     let mac = mac.and_then(|at| seen.once("hardware address", at, report));
-    let address = address.and_then(|at| seen.once("address", at, report));
+    let address = optional(address, |at| seen.once("address", at, report));
     Some(Node {
         name: name?,
         mac: mac?,
@@ -234,6 +253,22 @@ fn node(
         loader: loader.map_or(Loader::default(), |at| at.value),
         install_to: install_to.map(|at| at.value),
     })
+}
+
+/// Reads on what may be left out: the outer none is a mistake that was reported.
+fn optional<T, U>(value: Option<Option<T>>, read: impl FnOnce(T) -> Option<U>) -> Option<Option<U>> {
+    match value? {
+        Some(value) => read(value).map(Some),
+        None => Some(None),
+    }
+}
+
+fn mode(text: &str) -> Result<Mode, Refused> {
+    match text {
+        "server" => Ok(Mode::Server),
+        "proxy" => Ok(Mode::Proxy),
+        _ => Err(Refused::new(format!("{text:?} is no mode")).hint(meant(text, MODES))),
+    }
 }
 
 fn loader(text: &str) -> Result<Loader, Refused> {

@@ -143,8 +143,8 @@ impl<'a> Section<'a> {
     }
 
     /// True or false.
-    pub(crate) fn truth(&mut self, report: &mut Report<'_>, key: &'static str) -> Option<bool> {
-        self.typed(report, key, "true or false", DeValue::as_bool).map(|at| at.value)
+    pub(crate) fn truth(&mut self, report: &mut Report<'_>, key: &'static str) -> Option<At<bool>> {
+        self.typed(report, key, "true or false", DeValue::as_bool)
     }
 
     /// A list of texts; empty when the key is absent.

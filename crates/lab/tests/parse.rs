@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use pilotlight_lab::{Lab, Loader, ProfileKind, parse};
+use pilotlight_lab::{Lab, Loader, Mode, ProfileKind, parse};
 
 const DEFAULT: &str = include_str!("../../../image-overlay/usr/share/pilotlight/lab.toml");
 
@@ -112,7 +112,7 @@ fn every_key_is_read() {
     let node = lab.node_by_name("n-1").expect("the node");
     assert_eq!(node.loader, Loader::Pxelinux);
     assert_eq!(node.profile.as_deref(), Some("trixie"));
-    assert_eq!(lab.node_by_mac(node.mac), lab.node_by_address(node.address));
+    assert_eq!(lab.node_by_mac(node.mac), lab.node_by_address(node.address.unwrap()));
     let ProfileKind::DebianInstaller { architecture, arguments, mirror, .. } = &lab.profiles["trixie"].kind
     else {
         panic!("an installer");
@@ -136,6 +136,7 @@ fn the_example_in_the_reference_is_valid() {
         "router",
         "dns",
         "lease",
+        "mode",
         "probe-first",
         "pool",
         "first",
@@ -155,6 +156,17 @@ fn the_example_in_the_reference_is_valid() {
     ] {
         assert!(page.contains(&format!("| `{key}` |")), "{key} is explained");
     }
+}
+
+#[test]
+fn beside_another_server_addresses_are_its_own_affair() {
+    let text = "[network]\naddress = \"192.168.1.9/24\"\nmode = \"proxy\"\n\
+                [[nodes]]\nname = \"a\"\nmac = \"52:54:00:00:00:01\"\n\
+                [[nodes]]\nname = \"b\"\nmac = \"52:54:00:00:00:02\"\naddress = \"192.168.1.20\"";
+    let lab = good(text);
+    assert_eq!(lab.network.mode, Mode::Proxy);
+    assert_eq!(lab.nodes.iter().map(|node| node.address.is_some()).collect::<Vec<_>>(), [false, true]);
+    assert!(!lab.network.isolated() && good("[network]\naddress = \"10.77.0.1/24\"").network.isolated());
 }
 
 /// Each faulty line gives exactly the one problem that it is.
@@ -191,6 +203,20 @@ fn each_mistake_is_named() {
         (network("lease = \"99999999999999999999d\""), "no duration"),
         (network("probe-first = \"yes\""), "true or false is wanted here, not a text"),
         (network("probe_first = true"), "there is no such key (did you mean `probe-first`?)"),
+        (network("mode = \"prox\""), "\"prox\" is no mode (did you mean `proxy`?)"),
+        (network("mode = \"proxy\"\nlease = \"1h\""), "network.lease: the Pi gives out no addresses"),
+        (
+            network("mode = \"proxy\"\nprobe-first = true"),
+            "network.probe-first: the Pi gives out no addresses",
+        ),
+        (
+            network("mode = \"proxy\"\npool = { first = \"10.77.0.9\", last = \"10.77.0.12\" }"),
+            "network.pool: the Pi gives out no addresses",
+        ),
+        (
+            rest("[[nodes]]\nname = \"z\"\nmac = \"52:54:00:00:00:09\""),
+            "nodes[2].address: this key is missing",
+        ),
         (network("domain = \"lab..arpa\""), "is no domain"),
         (network("domain = \"lab.arpa.\""), "without its last dot"),
         (network("interface = \"eth0; reboot\""), "is no interface"),

@@ -2,6 +2,7 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher as _},
+    net::{Ipv4Addr, SocketAddrV4},
     sync::LazyLock,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use pilotlight_http::{
     select::{Conditions, Selection, select},
 };
 use pilotlight_init::ext4::{self, Superblock};
-use pilotlight_lab::{Lab, MacAddr};
+use pilotlight_lab::{Lab, MacAddr, Mode};
 use pilotlight_tftp::{FromClient, Request, Step, Terms, Transfer};
 use pilotlight_update::{Manifest, Message, Reply};
 
@@ -105,16 +106,33 @@ fn messages(input: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A server through a conversation; time passes between messages, and every fourth promise cannot be written down.
+/// A server through a conversation, on its port and on that of boot servers, with the addresses its own affair or another
+/// server's; time passes between messages, and every fourth promise cannot be written down.
 fn dhcp_server(input: &[u8]) -> u64 {
-    let mut server = Server::new(LAB.clone());
+    let mut lab = LAB.clone();
+    if input.len() % 2 == 1 {
+        lab.network.mode = Mode::Proxy;
+    }
+    let proxy = lab.network.mode == Mode::Proxy;
+    let mut server = Server::new(lab);
+    let client = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 60), 68);
     let mut story = Vec::new();
     for (number, message) in messages(input).enumerate() {
         let now = number as u64 * 45_000;
-        let actions = server.handle(now, message);
+        let at_boot_port = number % 5 == 4;
+        let actions =
+            if at_boot_port { server.handle_boot(message, client) } else { server.handle(now, message) };
         let silent = actions.reply.is_none();
         assert!(
-            !silent || actions.dropped.is_some() || !actions.events.is_empty() || actions.persist.is_some(),
+            !(proxy || at_boot_port) || actions.persist.is_none(),
+            "an address is another server's to give"
+        );
+        assert!(
+            !silent
+                || (proxy && !at_boot_port)
+                || actions.dropped.is_some()
+                || !actions.events.is_empty()
+                || actions.persist.is_some(),
             "silence"
         );
         if let Some(reply) = &actions.reply {

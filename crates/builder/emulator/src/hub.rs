@@ -1,8 +1,10 @@
-//! An Ethernet hub for any number of guests: what one sends, all others get.
+//! A switching Ethernet hub for any number of guests: what one sends to everybody or to a stranger, all others get,
+//! and what it sends to somebody who has been heard, that one alone (IEEE 802.1D § 7.8).
 //!
 //! Guests connect with `-netdev stream,server=off,addr.type=unix,addr.path=…`, which sends each frame behind its
-//! length as four big-endian bytes. The hub learns no addresses and looks into no frame. A guest that does not
-//! read loses frames, as on a real wire; it never holds up the others.
+//! length as four big-endian bytes. A guest that does not read loses frames, as on a real wire; it never holds up the
+//! others. (It began as a plain hub. QEMU's own DHCP server takes every frame for its own, and resets other people's
+//! connections.)
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -28,6 +30,8 @@ use crate::{
 const LONGEST_FRAME: usize = 4096 + 65536;
 /// Two addresses and a type.
 const SHORTEST_FRAME: usize = 14;
+/// Hardware addresses that are remembered: far more than a scene has.
+const MOST_ADDRESSES: usize = 1024;
 /// Frames that wait for a guest before it begins to lose some: a TFTP window or two of TCP segments.
 const QUEUE_FRAMES: usize = 4096;
 
@@ -86,8 +90,10 @@ struct Port {
 struct Wire {
     recorder: Option<Recorder>,
     fate: Option<Fate>,
-    /// Late frames, each with its sender and the number of frames that have yet to overtake it.
-    late: VecDeque<(u64, Packed, usize)>,
+    /// The port on which each hardware address was last heard.
+    heard: BTreeMap<[u8; 6], u64>,
+    /// Late frames, each with its sender, its port and the number of frames that have yet to overtake it.
+    late: VecDeque<(u64, Option<u64>, Packed, usize)>,
 }
 
 impl Hub {
@@ -215,6 +221,19 @@ fn read_frames(number: u64, mut input: UnixStream, shared: &Shared) {
     }
 }
 
+impl Wire {
+    /// Remembers where `frame` came from, and says where it belongs; none is everybody.
+    fn learn(&mut self, sender: u64, frame: &[u8]) -> Option<u64> {
+        let (to, rest) = frame.split_first_chunk::<6>()?;
+        let from = rest.first_chunk::<6>()?;
+        let is_group = |address: &[u8; 6]| address[0] & 1 != 0;
+        if !is_group(from) && (self.heard.len() < MOST_ADDRESSES || self.heard.contains_key(from)) {
+            self.heard.insert(*from, sender);
+        }
+        self.heard.get(to).filter(|_| !is_group(to)).copied()
+    }
+}
+
 impl Shared {
     /// Takes one frame from port `sender` over the wire.
     fn carry(&self, sender: u64, packed: Packed) {
@@ -227,34 +246,38 @@ impl Shared {
             // A full disk ends the recording, not the traffic.
             wire.recorder = None;
         }
+        let to = wire.learn(sender, &packed[4..]);
         let verdict = wire.fate.as_mut().map_or(Verdict::Pass, Fate::decide);
         if verdict != Verdict::Pass {
             self.faults.fetch_add(1, Ordering::Relaxed);
         }
         match verdict {
-            Verdict::Pass => self.deliver(sender, &packed),
+            Verdict::Pass => self.deliver(sender, to, &packed),
             Verdict::Lose => {}
             Verdict::Double => {
-                self.deliver(sender, &packed);
-                self.deliver(sender, &packed);
+                self.deliver(sender, to, &packed);
+                self.deliver(sender, to, &packed);
             }
             Verdict::Late => {
-                wire.late.push_back((sender, packed, Faults::LATE_BY));
+                wire.late.push_back((sender, to, packed, Faults::LATE_BY));
                 return;
             }
         }
-        for (_, _, overtaking) in &mut wire.late {
+        for (.., overtaking) in &mut wire.late {
             *overtaking = overtaking.saturating_sub(1);
         }
-        while let Some((late_sender, late, 0)) = wire.late.front() {
-            self.deliver(*late_sender, late);
+        while let Some((late_sender, to, late, 0)) = wire.late.front() {
+            self.deliver(*late_sender, *to, late);
             wire.late.pop_front();
         }
     }
 
-    fn deliver(&self, sender: u64, packed: &Packed) {
-        for (number, port) in &*lock(&self.ports) {
-            if *number == sender {
+    /// To the port `to`, or without one, or when nobody is there any more, to all but the sender's.
+    fn deliver(&self, sender: u64, to: Option<u64>, packed: &Packed) {
+        let ports = lock(&self.ports);
+        let to = to.filter(|to| ports.contains_key(to));
+        for (number, port) in &*ports {
+            if *number == sender || to.is_some_and(|to| to != *number) {
                 continue;
             }
             if let Err(TrySendError::Full(_)) = port.queue.try_send(packed.clone()) {

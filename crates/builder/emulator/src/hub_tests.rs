@@ -40,6 +40,7 @@ impl Lab {
     }
 }
 
+/// A frame that is full of one byte. An odd one makes a group address of it, which all others get.
 fn frame(content: u8, length: usize) -> Vec<u8> {
     let mut packed = (length as u32).to_be_bytes().to_vec();
     packed.resize(4 + length, content);
@@ -59,16 +60,42 @@ fn what_one_sends_all_others_get() {
     let lab = lab();
     let [mut first, mut second, mut third] = lab.guests();
     first.write_all(&frame(1, 60)).unwrap();
-    second.write_all(&frame(2, LONGEST_FRAME)).unwrap();
+    second.write_all(&frame(3, LONGEST_FRAME)).unwrap();
     lab.until(|counters| counters.frames == 2);
-    assert_eq!(receive(&mut first), (2, LONGEST_FRAME));
+    assert_eq!(receive(&mut first), (3, LONGEST_FRAME));
     assert_eq!(receive(&mut second), (1, 60));
     let mut both = [receive(&mut third), receive(&mut third)];
     both.sort_unstable();
-    assert_eq!(both, [(1, 60), (2, LONGEST_FRAME)]);
+    assert_eq!(both, [(1, 60), (3, LONGEST_FRAME)]);
     lab.hub.flush().unwrap();
     let recorded = fs::read(lab.folder.path().join("wire.pcap")).unwrap();
     assert_eq!(recorded.len(), 24 + 2 * 16 + 60 + LONGEST_FRAME);
+}
+
+#[test]
+fn what_is_for_somebody_known_nobody_else_gets() {
+    let lab = lab();
+    let [mut first, mut second, mut third] = lab.guests();
+    let between = |to: u8, from: u8, content: u8| {
+        let mut packed = frame(content, 60);
+        packed[4..10].copy_from_slice(&[to, 0, 0, 0, 0, 0]);
+        packed[10..16].copy_from_slice(&[from, 0, 0, 0, 0, 0]);
+        packed
+    };
+    let say = |guest: &mut UnixStream, packed: Vec<u8>| {
+        let before = lab.hub.counters().frames;
+        guest.write_all(&packed).unwrap();
+        lab.until(|counters| counters.frames == before + 1);
+    };
+    say(&mut first, between(0x20, 0x10, 1)); // Nobody knows 20 yet.
+    say(&mut second, between(0x10, 0x20, 2)); // 10 was heard.
+    say(&mut first, between(0x20, 0x10, 3));
+    say(&mut third, between(0x20, 0x10, 4)); // 10 has moved.
+    say(&mut second, between(0x10, 0x20, 5));
+    say(&mut first, frame(0xff, 60));
+    assert_eq!([(); 1].map(|()| receive(&mut first).0), [0x10]);
+    assert_eq!([(); 4].map(|()| receive(&mut second).0), [0x20, 0x20, 0x20, 0xff]);
+    assert_eq!([(); 3].map(|()| receive(&mut third).0), [0x20, 0x10, 0xff]);
 }
 
 #[test]
@@ -109,11 +136,11 @@ fn faults_lose_double_and_reorder() {
     let [mut sender, mut receiver] = lab.guests();
     for (faults, expected) in [
         (Faults { lost: 1000, ..Faults::default() }, vec![]),
-        (Faults { doubled: 1000, ..Faults::default() }, vec![1, 1, 2, 2]),
+        (Faults { doubled: 1000, ..Faults::default() }, vec![1, 1, 3, 3]),
     ] {
         lab.hub.set_faults(Some(faults));
         let before = lab.hub.counters().frames;
-        for content in [1, 2] {
+        for content in [1, 3] {
             sender.write_all(&frame(content, 60)).unwrap();
         }
         lab.until(|counters| counters.frames == before + 2);
@@ -121,14 +148,14 @@ fn faults_lose_double_and_reorder() {
         assert_eq!(got, expected);
     }
     lab.hub.set_faults(Some(Faults { late: 1000, ..Faults::default() }));
-    sender.write_all(&frame(0, 60)).unwrap();
+    sender.write_all(&frame(1, 60)).unwrap();
     lab.until(|counters| counters.faults == 5);
     lab.hub.set_faults(None);
-    for content in 1..=4 {
+    for content in [3, 5, 7, 9] {
         sender.write_all(&frame(content, 60)).unwrap();
     }
     let got: Vec<u8> = (0..5).map(|_| receive(&mut receiver).0).collect();
-    assert_eq!(got, [1, 2, 3, 4, 0]);
+    assert_eq!(got, [3, 5, 7, 9, 1]);
 }
 
 #[test]

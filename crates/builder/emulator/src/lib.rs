@@ -19,6 +19,7 @@ pub mod pc;
 mod pcap;
 pub mod pi;
 mod qemu;
+pub mod router;
 pub mod scene;
 mod uimage;
 

@@ -13,6 +13,7 @@ use crate::{
     hub::Hub,
     pc::Pc,
     pi::{Pi, Wire},
+    router,
 };
 
 /// How many of each console's last lines a failure shows.
@@ -108,6 +109,13 @@ impl Scene {
     pub fn start_pi(&mut self, pi: &Pi<'_>) -> Result<(), SceneError> {
         let pi = Pi { wire: pi.wire.or(Some(Wire::Hub(self.hub.path()))), ..pi.clone() };
         self.machines.push(pi.start(&self.qemu, &Serial::Captured(self.folder.clone()))?);
+        Ok(())
+    }
+
+    /// Puts a router on the scene's wire that gives out addresses and knows nothing of booting.
+    pub fn start_router(&mut self) -> Result<(), SceneError> {
+        let serial = Serial::Captured(self.folder.clone());
+        self.machines.push(router::start(&self.qemu, self.hub.path(), &serial)?);
         Ok(())
     }
 

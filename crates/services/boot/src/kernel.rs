@@ -44,7 +44,7 @@ fn unattended(lab: &Lab, node: &Node) -> Vec<String> {
     let mut arguments = vec!["auto=true".to_owned(), format!("priority={priority}")];
     // Debian 13's installer asks these before it has fetched the preseed file: whether to go on without a way out, and
     // then for a name server, although DHCP has named one. A blank would end the argument: one is enough.
-    if lab.network.router.is_none() {
+    if lab.network.isolated() {
         arguments.push("netcfg/no_default_route=true".to_owned());
         let server = lab.network.dns.first().map(ToString::to_string).unwrap_or_default();
         arguments.push(format!("netcfg/get_nameservers={server}"));

@@ -46,7 +46,7 @@ pub fn preseed(lab: &Lab, node: &Node) -> Option<String> {
          d-i time/zone string Etc/UTC\n\
          # Asking a time server is of use only where there is a way out.\n\
          d-i clock-setup/ntp boolean {}\n",
-        lab.network.router.is_some(),
+        !lab.network.isolated(),
     );
     account(&mut out, authorized_keys);
     out.push_str(

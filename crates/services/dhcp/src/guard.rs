@@ -136,8 +136,8 @@ impl Guard {
         }
         let interface = &self.interface;
         let reason = format!(
-            "another DHCP server at {server} answers on {interface}: not serving; set probe-first = false in \
-             lab.toml to serve beside it, or unplug it (asked again every minute)"
+            "another DHCP server at {server} answers on {interface}: not serving; set mode = \"proxy\" in lab.toml to \
+             boot machines beside it, or unplug it (asked again every minute)"
         );
         let event = Event::dropped("dhcp", "silent", reason).fact("server", server.to_string());
         Some(event.fact("interface", interface.as_str()))
@@ -168,7 +168,7 @@ impl Guard {
 mod tests {
     use std::time::Duration;
 
-    use pilotlight_lab::Network;
+    use pilotlight_lab::{Mode, Network};
 
     use super::*;
 
@@ -177,6 +177,7 @@ mod tests {
             interface: "eth0".into(),
             address: Ipv4Addr::new(10, 77, 0, 1),
             prefix: 24,
+            mode: Mode::Server,
             domain: "lab".into(),
             router: None,
             dns: vec![],

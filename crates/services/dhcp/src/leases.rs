@@ -60,7 +60,7 @@ impl Leases {
     pub fn new(lab: &Lab) -> Self {
         let network = &lab.network;
         let base = Ipv4Addr::from_bits(network.address.to_bits() & network.mask().to_bits());
-        let excluded = lab.nodes.iter().map(|node| node.address);
+        let excluded = lab.nodes.iter().filter_map(|node| node.address);
         let excluded = excluded.chain(network.router).chain(network.dns.iter().copied());
         let excluded = excluded.chain([network.address, network.broadcast(), base]).collect();
         Self { pool: network.pool, excluded, entries: BTreeMap::new(), by_mac: BTreeMap::new() }

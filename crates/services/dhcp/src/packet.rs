@@ -11,6 +11,8 @@ use dhcproto::v4::{
 };
 use pilotlight_lab::MacAddr;
 
+/// The UDP port of a boot server (PXE 2.1 § 2.2.1).
+pub const BOOT_PORT: u16 = 4011;
 /// The server's UDP port.
 pub const SERVER_PORT: u16 = 67;
 /// The client's UDP port.
@@ -155,6 +157,35 @@ impl Packet {
     /// An option that is a number of four bytes.
     pub fn number32(&self, code: u8) -> Option<u32> {
         <[u8; 4]>::try_from(self.option(code)?).ok().map(u32::from_be_bytes)
+    }
+
+    /// The address that says which network the client is on: what its relay says (RFC 3527), else what the client
+    /// says (RFC 3011), else the relay's own; none when it is on the server's wire.
+    pub fn link(&self) -> Option<Ipv4Addr> {
+        let relay = (self.giaddr != Ipv4Addr::UNSPECIFIED).then_some(self.giaddr);
+        self.relay_address(5).or_else(|| self.address(118)).or(relay)
+    }
+
+    /// The address by which the relay wants the server to be known to the client, so that it sees renewals as well
+    /// (RFC 5107); none when it says nothing of it.
+    pub fn server_override(&self) -> Option<Ipv4Addr> {
+        self.relay_address(11)
+    }
+
+    /// An address among what the relay added (RFC 3046 § 2.0). Without a relay nobody may have added it (§ 2.1.1).
+    fn relay_address(&self, code: u8) -> Option<Ipv4Addr> {
+        if self.giaddr == Ipv4Addr::UNSPECIFIED {
+            return None;
+        }
+        let mut rest = self.option(82)?;
+        while let [found, length, after @ ..] = rest {
+            let (value, after) = after.split_at_checked(usize::from(*length))?;
+            if *found == code {
+                return <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from);
+            }
+            rest = after;
+        }
+        None
     }
 
     /// Whether the client wants this option, which it does for all of them when it names none (option 55).

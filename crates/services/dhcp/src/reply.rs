@@ -3,10 +3,13 @@
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::{MessageType, Opcode};
-use pilotlight_boot::BootFile;
+use pilotlight_boot::{Architecture, BootFile};
 use pilotlight_lab::{Lab, Node};
 
-use crate::packet::{Draft, Packet};
+use crate::{
+    Millis,
+    packet::{Draft, Packet},
+};
 
 /// The class identifier (option 60) of PXE firmware, which goes on with its architecture.
 pub(crate) const PXE_CLASS: &[u8] = b"PXEClient";
@@ -16,6 +19,24 @@ pub(crate) const HTTP_CLASS: &[u8] = b"HTTPClient";
 /// PXE 2.1 table 2-1, tag 6 (discovery control) = 8: take the boot file as it stands, ask nobody else. A
 /// client that is told 60 without it demands an answer from UDP port 4011.
 const PXE_BOOT_NOW: &[u8] = &[6, 1, 8, 255];
+/// What the boot ROM of a Raspberry Pi looks for in option 43, its three blanks included (raspberrypi/firmware#941).
+const RASPBERRY_PI_BOOT: &[u8] = b"Raspberry Pi Boot   ";
+/// The first half of the hardware addresses that Raspberry Pi has from the IEEE.
+const RASPBERRY_PI: [[u8; 3]; 6] = [
+    RASPBERRY_PI_3,
+    [0xdc, 0xa6, 0x32],
+    [0xe4, 0x5f, 0x01],
+    [0x28, 0xcd, 0xc1],
+    [0xd8, 0x3a, 0xdd],
+    [0x2c, 0xcf, 0x67],
+];
+/// Those of the Pi 3 and before.
+const RASPBERRY_PI_3: [u8; 3] = [0xb8, 0x27, 0xeb];
+/// How long an OFFER to a Pi 3's boot ROM is held back: one that comes at once finds it not yet listening, and hangs it
+/// (raspberrypi/firmware#862, #934).
+const RASPBERRY_PI_3_WAITS: Millis = 2_000;
+/// PXE 2.1 table 2-1, tag 71: the boot server's type and layer that a client chose, which it wants back.
+const PXE_BOOT_ITEM: u8 = 71;
 /// iPXE's encapsulated option 0xb0 (`no-pxedhcp`): do not wait two seconds for other boot servers.
 const IPXE_NO_PROXY: &[u8] = &[0xb0, 1, 1];
 
@@ -23,6 +44,7 @@ const IPXE_NO_PROXY: &[u8] = &[0xb0, 1, 1];
 pub(crate) struct Terms<'a> {
     pub(crate) lab: &'a Lab,
     pub(crate) kind: MessageType,
+    pub(crate) role: Role,
     /// The address that is given; none in the answer to an INFORM.
     pub(crate) address: Option<Ipv4Addr>,
     /// Seconds; none in the answer to an INFORM.
@@ -30,6 +52,17 @@ pub(crate) struct Terms<'a> {
     pub(crate) node: Option<&'a Node>,
     pub(crate) boot: Option<&'a BootFile>,
     pub(crate) firmware: Firmware,
+}
+
+/// As what an answer is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// As the server that the machine has its address from.
+    Server,
+    /// Beside that server, with where to boot from and nothing else.
+    Proxy,
+    /// On the port of boot servers, to a machine that has its address.
+    BootServer,
 }
 
 /// Who asks for a boot file.
@@ -43,6 +76,8 @@ pub(crate) enum Firmware {
     Http,
     /// iPXE, from wherever it came.
     Ipxe,
+    /// The boot ROM or EEPROM of a Raspberry Pi: it knows the names of its files itself.
+    RaspberryPi,
 }
 
 impl Firmware {
@@ -53,11 +88,22 @@ impl Firmware {
         } else if class.starts_with(HTTP_CLASS) {
             Self::Http
         } else if class.starts_with(PXE_CLASS) {
-            Self::Pxe
+            let ours = request.mac.0.first_chunk().is_some_and(|vendor| RASPBERRY_PI.contains(vendor));
+            match request.number16(93) {
+                Some(41) => Self::RaspberryPi,
+                None | Some(0) if ours => Self::RaspberryPi,
+                _ => Self::Pxe,
+            }
         } else {
             Self::None
         }
     }
+}
+
+/// How long this answer is held back, in milliseconds.
+pub(crate) fn delay(request: &Packet, terms: &Terms<'_>) -> Millis {
+    let hasty = terms.firmware == Firmware::RaspberryPi && request.mac.0.starts_with(&RASPBERRY_PI_3);
+    if hasty && terms.kind == MessageType::Offer { RASPBERRY_PI_3_WAITS } else { 0 }
 }
 
 /// iPXE sends its four letters bare; RFC 3004 § 4 wants each class behind its length.
@@ -83,9 +129,13 @@ pub(crate) fn answer(request: &Packet, terms: &Terms<'_>) -> Draft {
     if terms.kind == MessageType::Ack {
         draft.ciaddr = request.ciaddr;
     }
-    lease_options(&mut draft, terms);
+    if terms.role == Role::Server {
+        lease_options(&mut draft, terms);
+    }
     boot_options(&mut draft, request, terms);
-    network_options(&mut draft, request, terms);
+    if terms.role == Role::Server {
+        network_options(&mut draft, request, terms);
+    }
     draft
 }
 
@@ -101,9 +151,10 @@ pub(crate) fn refusal(request: &Packet, server: Ipv4Addr, reason: &str) -> Draft
 }
 
 fn blank(request: &Packet, kind: MessageType, server: Ipv4Addr) -> Draft {
+    let server = request.server_override().unwrap_or(server);
     let mut options = vec![(53, vec![u8::from(kind)]), (54, server.octets().to_vec())];
-    // RFC 6842: in every answer, NAK included.
-    options.extend(request.option(61).map(|id| (61, id.to_vec())));
+    // RFC 6842: in every answer, NAK included. RFC 3011: whoever sends it wants it back.
+    options.extend([61, 118].into_iter().filter_map(|code| Some((code, request.option(code)?.to_vec()))));
     Draft {
         op: Opcode::BootReply,
         xid: request.xid,
@@ -134,20 +185,54 @@ fn lease_options(draft: &mut Draft, terms: &Terms<'_>) {
 fn boot_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {
     // PXE 2.1 § 2.2.3: whoever sends it wants it back.
     draft.options.extend(request.option(97).map(|id| (97, id.to_vec())));
-    let Some(boot) = terms.boot else { return };
-    match terms.firmware {
-        Firmware::None => return,
-        Firmware::Pxe => {
-            draft.options.push((60, PXE_CLASS.to_vec()));
-            draft.options.push((43, PXE_BOOT_NOW.to_vec()));
-        }
-        Firmware::Http => draft.options.push((60, HTTP_CLASS.to_vec())),
-        Firmware::Ipxe => draft.options.push((175, IPXE_NO_PROXY.to_vec())),
+    if terms.firmware == Firmware::RaspberryPi {
+        draft.siaddr = terms.lab.network.address;
+        draft.options.push((60, PXE_CLASS.to_vec()));
+        draft.options.push((43, RASPBERRY_PI_BOOT.to_vec()));
+        draft.options.push((66, draft.siaddr.to_string().into_bytes()));
+        return;
     }
+    let Some(boot) = terms.boot else { return };
+    vendor_options(draft, request, terms);
     draft.siaddr = boot.server;
     draft.file.clone_from(&boot.file);
     draft.options.push((67, boot.file.clone().into_bytes()));
     draft.options.push((66, boot.server.to_string().into_bytes()));
+}
+
+/// What tells the firmware that the boot file is meant for it, and not to look for another.
+fn vendor_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {
+    match (terms.firmware, terms.role) {
+        (Firmware::None | Firmware::RaspberryPi, _) => {}
+        (Firmware::Http, _) => draft.options.push((60, HTTP_CLASS.to_vec())),
+        (Firmware::Ipxe, Role::Server) => draft.options.push((175, IPXE_NO_PROXY.to_vec())),
+        // By the class iPXE knows a proxy; told not to look for one it would not take this.
+        (Firmware::Ipxe, _) => draft.options.push((60, PXE_CLASS.to_vec())),
+        (Firmware::Pxe, role) => {
+            draft.options.push((60, PXE_CLASS.to_vec()));
+            let bios = Architecture::from_option_93(request.number16(93).unwrap_or(0)) == Architecture::Bios;
+            match role {
+                Role::Server => draft.options.push((43, PXE_BOOT_NOW.to_vec())),
+                Role::Proxy if bios => draft.options.push((43, PXE_BOOT_NOW.to_vec())),
+                // EDK II drops a proxy's offer with option 43 in it; without, it asks again on the boot servers' port.
+                Role::Proxy => {}
+                Role::BootServer => draft.options.extend(boot_item(request).map(|item| (43, item))),
+            }
+        }
+    }
+}
+
+/// Option 43 of an answer on the boot servers' port, where the request chose an item.
+fn boot_item(request: &Packet) -> Option<Vec<u8>> {
+    let mut rest = request.option(43)?;
+    while let [code, length, after @ ..] = rest {
+        let (value, after) = after.split_at_checked(usize::from(*length))?;
+        if *code == PXE_BOOT_ITEM && value.len() == 4 {
+            return Some([&[PXE_BOOT_ITEM, 4], value, &[255]].concat());
+        }
+        rest = after;
+    }
+    None
 }
 
 fn network_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {

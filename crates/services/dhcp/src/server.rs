@@ -1,18 +1,20 @@
 //! The server's decisions: one message in, what to do out.
 
-use std::net::Ipv4Addr;
+mod proxy;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::v4::{MessageType, Opcode};
 use pilotlight_boot::{Architecture, BootFile, Client, boot_file};
 use pilotlight_kit::Event;
-use pilotlight_lab::{Lab, MacAddr, Node};
+use pilotlight_lab::{Lab, MacAddr, Mode};
 
 use crate::{
     Millis,
     drops::Dropped,
     leases::{Leases, NoAddress},
-    packet::{Draft, Malformed, Packet},
-    reply::{self, Firmware, Terms},
+    packet::{CLIENT_PORT, Draft, Malformed, Packet},
+    reply::{self, Firmware, Role, Terms},
     store::Change,
 };
 
@@ -36,10 +38,23 @@ pub struct Actions {
 /// A message to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
+    /// The port that it leaves from: the one that the request came in on.
+    pub from: Port,
     /// Where to.
     pub to: Destination,
+    /// How long to hold it back, in milliseconds.
+    pub delay: Millis,
     /// The DHCP message.
     pub payload: Vec<u8>,
+}
+
+/// A port of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// [`SERVER_PORT`](crate::packet::SERVER_PORT).
+    Dhcp,
+    /// [`BOOT_PORT`](crate::packet::BOOT_PORT).
+    Boot,
 }
 
 /// Where an answer goes, RFC 2131 § 4.1.
@@ -48,7 +63,7 @@ pub enum Destination {
     /// To the relay, on the server's port.
     Relay(Ipv4Addr),
     /// To a client that has this address already.
-    Unicast(Ipv4Addr),
+    Unicast(SocketAddrV4),
     /// To everyone.
     Broadcast,
     /// To a machine that does not answer ARP for this address yet: by a frame of our own.
@@ -89,11 +104,28 @@ impl Server {
 
     /// Decides about one UDP payload that came in on port 67.
     pub fn handle(&mut self, now: Millis, payload: &[u8]) -> Actions {
+        self.handled(payload, |server, packet| server.decide(now, packet))
+    }
+
+    /// Decides about one UDP payload that came in on port 4011, where firmware asks that has its address already.
+    pub fn handle_boot(&mut self, payload: &[u8], from: SocketAddrV4) -> Actions {
+        self.handled(payload, |server, packet| server.boot_server(packet, from))
+    }
+
+    fn handled(
+        &mut self,
+        payload: &[u8],
+        decide: impl FnOnce(&mut Self, &Packet) -> Result<Actions, Silence>,
+    ) -> Actions {
         let packet = match Packet::parse(payload) {
             Ok(packet) => packet,
             Err(fault) => return malformed(fault),
         };
-        let decided = self.decide(now, &packet);
+        let decided = if packet.op == Opcode::BootRequest {
+            decide(self, &packet)
+        } else {
+            Err(("not-a-request", "a reply, not a request: another DHCP server is on this wire".into()))
+        };
         decided.unwrap_or_else(|(kind, reason)| Actions {
             dropped: Some(Dropped {
                 kind,
@@ -111,14 +143,11 @@ impl Server {
     }
 
     fn decide(&mut self, now: Millis, packet: &Packet) -> Result<Actions, Silence> {
-        if packet.op != Opcode::BootRequest {
-            return Err((
-                "not-a-request",
-                "a reply, not a request: another DHCP server is on this wire".into(),
-            ));
+        if let Some(link) = packet.link().filter(|link| !self.lab.network.contains(*link)) {
+            return Err(("foreign-link", format!("asks for an address of another network, that of {link}")));
         }
-        if packet.giaddr != Ipv4Addr::UNSPECIFIED && !self.lab.network.contains(packet.giaddr) {
-            return Err(("foreign-relay", format!("relay {} is on another network", packet.giaddr)));
+        if self.lab.network.mode == Mode::Proxy {
+            return self.beside(packet);
         }
         match packet.kind {
             MessageType::Discover => self.discover(now, packet),
@@ -149,7 +178,7 @@ impl Server {
         let has = |address: Ipv4Addr| (address != Ipv4Addr::UNSPECIFIED).then_some(address);
         let (requested, current) = (packet.address(50).and_then(has), has(packet.ciaddr));
         match (packet.address(54), requested, current) {
-            (Some(server), _, _) if server != self.lab.network.address => {
+            (Some(server), _, _) if !self.is_us(packet, server) => {
                 self.leases.withdraw(packet.mac);
                 Err(("not-for-us", format!("the machine chose another DHCP server, {server}")))
             }
@@ -257,11 +286,16 @@ impl Server {
 
     fn addressed_to_us(&self, packet: &Packet) -> Result<(), Silence> {
         match packet.address(54) {
-            Some(server) if server != self.lab.network.address => {
+            Some(server) if !self.is_us(packet, server) => {
                 Err(("not-for-us", format!("meant for another DHCP server, {server}")))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether `server` is this one, by its address or by the one that the relay has it known by.
+    fn is_us(&self, packet: &Packet, server: Ipv4Addr) -> bool {
+        server == self.lab.network.address || packet.server_override() == Some(server)
     }
 
     fn answer(
@@ -276,24 +310,33 @@ impl Server {
             (_, Some(_)) => "ack",
             (_, None) => "inform",
         };
-        let terms = Terms {
+        let terms = self.terms(packet, kind, Role::Server, address, boot);
+        let draft = reply::answer(packet, &terms);
+        let event = self.told(packet, Event::ok("dhcp", stage));
+        let event = event.fact("address", address.unwrap_or(packet.ciaddr).to_string());
+        let event = loader(packet, &terms, event);
+        let way = (Port::Dhcp, self.destination(packet, address), reply::delay(packet, &terms));
+        send(packet, &draft, way, event)
+    }
+
+    fn terms<'a>(
+        &'a self,
+        packet: &Packet,
+        kind: MessageType,
+        role: Role,
+        address: Option<Ipv4Addr>,
+        boot: Option<&'a BootFile>,
+    ) -> Terms<'a> {
+        Terms {
             lab: &self.lab,
             kind,
+            role,
             address,
             lease_s: address.map(|_| self.lease_s(packet)),
             node: self.lab.node_by_mac(packet.mac),
             boot,
             firmware: Firmware::of(packet),
-        };
-        let draft = reply::answer(packet, &terms);
-        let mut event = self.told(packet, Event::ok("dhcp", stage));
-        event = event.fact("address", address.unwrap_or(packet.ciaddr).to_string());
-        if let Some(boot) = boot {
-            event = event.fact("file", boot.file.as_str());
-        } else if terms.firmware != Firmware::None {
-            event = event.fact("no-loader", packet.number16(93).unwrap_or(0));
         }
-        send(packet, &draft, self.destination(packet, address), event)
     }
 
     fn refuse(&self, packet: &Packet, address: Ipv4Addr, reason: &str) -> Result<Actions, Silence> {
@@ -303,16 +346,19 @@ impl Server {
             Ipv4Addr::UNSPECIFIED => Destination::Broadcast,
             relay => Destination::Relay(relay),
         };
-        send(packet, &draft, to, event.fact("message", reason))
+        send(packet, &draft, (Port::Dhcp, to, 0), event.fact("message", reason))
     }
 
     fn destination(&self, packet: &Packet, address: Option<Ipv4Addr>) -> Destination {
         match (packet.giaddr, packet.ciaddr, address) {
             // INFORM is answered straight to the client, RFC 2131 § 4.3.5.
-            (_, ciaddr, None) => Destination::Unicast(ciaddr),
+            (_, ciaddr, None) => Destination::Unicast(SocketAddrV4::new(ciaddr, CLIENT_PORT)),
             (relay, _, _) if relay != Ipv4Addr::UNSPECIFIED => Destination::Relay(relay),
-            (_, ciaddr, _) if self.lab.network.contains(ciaddr) => Destination::Unicast(ciaddr),
-            (_, _, Some(address)) if !packet.flags.broadcast() => {
+            (_, ciaddr, _) if self.lab.network.contains(ciaddr) => {
+                Destination::Unicast(SocketAddrV4::new(ciaddr, CLIENT_PORT))
+            }
+            // A proxy does not know the address that the machine is being given.
+            (_, _, Some(address)) if !packet.flags.broadcast() && !address.is_unspecified() => {
                 Destination::Hardware { mac: packet.mac, address }
             }
             _ => Destination::Broadcast,
@@ -320,7 +366,7 @@ impl Server {
     }
 
     fn reserved(&self, mac: MacAddr) -> Option<Ipv4Addr> {
-        self.lab.node_by_mac(mac).map(|node: &Node| node.address)
+        self.lab.node_by_mac(mac).and_then(|node| node.address)
     }
 
     /// A client may ask for a shorter lease than the lab's, not for a longer one.
@@ -331,7 +377,7 @@ impl Server {
 
     fn boot(&self, packet: &Packet) -> Result<Option<BootFile>, Silence> {
         let firmware = Firmware::of(packet);
-        if firmware == Firmware::None {
+        if matches!(firmware, Firmware::None | Firmware::RaspberryPi) {
             return Ok(None);
         }
         let client = Client {
@@ -364,11 +410,30 @@ fn uuid(packet: &Packet) -> Option<[u8; 16]> {
     uuid.try_into().ok()
 }
 
-fn send(packet: &Packet, draft: &Draft, to: Destination, event: Event) -> Result<Actions, Silence> {
+/// Says in the event what the firmware is told to fetch.
+fn loader(packet: &Packet, terms: &Terms<'_>, event: Event) -> Event {
+    match (terms.boot, terms.firmware) {
+        (Some(boot), _) => event.fact("file", boot.file.as_str()),
+        (None, Firmware::None) => event,
+        (None, Firmware::RaspberryPi) => event.fact("raspberry-pi", true),
+        (None, _) => event.fact("no-loader", packet.number16(93).unwrap_or(0)),
+    }
+}
+
+fn send(
+    packet: &Packet,
+    draft: &Draft,
+    (from, to, delay): (Port, Destination, Millis),
+    event: Event,
+) -> Result<Actions, Silence> {
     let payload = draft
         .write(packet.room())
         .map_err(|error| ("not-encoded", format!("the answer could not be written: {error}")))?;
-    Ok(Actions { reply: Some(Outgoing { to, payload }), events: vec![event], ..Actions::default() })
+    Ok(Actions {
+        reply: Some(Outgoing { from, to, delay, payload }),
+        events: vec![event],
+        ..Actions::default()
+    })
 }
 
 fn malformed(fault: Malformed) -> Actions {

@@ -95,8 +95,9 @@ impl Zone {
         let mut names = BTreeMap::from([(network.address, server.clone())]);
         for node in &lab.nodes {
             let name = Name::from_str(&node.name)?.append_domain(&domain)?.to_lowercase();
-            names.insert(node.address, name.clone());
-            hosts.insert(name, node.address);
+            let Some(address) = node.address else { continue };
+            names.insert(address, name.clone());
+            hosts.insert(name, address);
         }
         let octets = usize::from(network.prefix / 8).clamp(1, 3);
         let reverse = network.address.octets()[..octets]

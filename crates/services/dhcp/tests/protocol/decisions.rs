@@ -49,7 +49,7 @@ fn each_kind_of_request_finds_its_answer() {
             via(ip(250), discover(NODE, &[])),
             format!("offer {NODE_ADDRESS} to Relay(10.77.0.250)"),
         ),
-        ("a relay elsewhere", via(foreign, discover(NODE, &[])), "drop foreign-relay".into()),
+        ("a relay elsewhere", via(foreign, discover(NODE, &[])), "drop foreign-link".into()),
         ("§ 4.3.1 current address", discover(GUEST, &[]), format!("offer {guest} to {}", to(GUEST, guest))),
         (
             "§ 4.3.1 its own comes before the one it asks for",
@@ -98,17 +98,17 @@ fn each_kind_of_request_finds_its_answer() {
             via(ip(250), reboot(GUEST, foreign)),
             "nak 0.0.0.0 to Relay(10.77.0.250)".into(),
         ),
-        ("RENEWING", renew(GUEST, guest), format!("ack {guest} to Unicast({guest}) written")),
+        ("RENEWING", renew(GUEST, guest), format!("ack {guest} to Unicast({guest}:68) written")),
         (
             "RENEWING a reservation",
             renew(NODE, NODE_ADDRESS),
-            format!("ack {NODE_ADDRESS} to Unicast({NODE_ADDRESS})"),
+            format!("ack {NODE_ADDRESS} to Unicast({NODE_ADDRESS}:68)"),
         ),
         ("RENEWING another's", renew(GUEST, other), "nak 0.0.0.0 to Broadcast".into()),
         (
             "RENEWING without record, free",
             renew(MacAddr([2; 6]), ip(109)),
-            format!("ack {0} to Unicast({0}) written", ip(109)),
+            format!("ack {0} to Unicast({0}:68) written", ip(109)),
         ),
         (
             "RENEWING without record, reserved",
@@ -131,7 +131,7 @@ fn each_kind_of_request_finds_its_answer() {
         (
             "§ 4.3.5 INFORM",
             Draft { ciaddr: ip(60), ..message(GUEST, 8, &[]) },
-            "inform 0.0.0.0 to Unicast(10.77.0.60)".into(),
+            "inform 0.0.0.0 to Unicast(10.77.0.60:68)".into(),
         ),
         ("INFORM without an address", message(GUEST, 8, &[]), "drop foreign-address".into()),
         ("an OFFER", message(GUEST, 2, &[]), "drop message-type".into()),

@@ -4,3 +4,6 @@ mod common;
 mod decisions;
 mod exchange;
 mod options;
+mod proxy;
+mod relay;
+mod roms;

@@ -129,11 +129,11 @@ fn ipxe_gets_its_script_and_does_not_wait() {
 
 #[test]
 fn firmware_without_a_loader_gets_an_address_and_the_event_says_why_no_more() {
-    let ask = [(60, b"PXEClient:Arch:00012:UNDI:003000".as_slice()), (93, &[0, 41])];
+    let ask = [(60, b"PXEClient:Arch:00006:UNDI:003000".as_slice()), (93, &[0, 6])];
     let actions = crate::common::ask(&mut server(), 0, &discover(NODE, &ask));
     let (offer, _) = reply(&actions);
     assert_eq!((offer.option(60), offer.option(67)), (None, None));
-    assert_eq!(actions.events[0].facts["no-loader"], 41);
+    assert_eq!(actions.events[0].facts["no-loader"], 6);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The loop: waits for packets, for the card, for the interface and for the end.
 
 use std::{
+    net::SocketAddrV4,
     os::fd::{AsFd as _, OwnedFd},
     sync::Arc,
 };
@@ -11,7 +12,7 @@ use pilotlight_dhcp::{
     drops::{Dropped, Drops},
     guard::Guard,
     packet::Packet,
-    server::{Actions, Outgoing, Server},
+    server::{Actions, Outgoing, Port, Server},
 };
 use pilotlight_kit::{Event, Events, Outcome, event::since_power_on_ms, systemd};
 use pilotlight_lab::Lab;
@@ -29,11 +30,20 @@ const BUFFER: usize = 65_536;
 const BATCH: usize = 64;
 /// How often an interface that is not ready is looked at although nothing was told, in milliseconds.
 const LOOK_AGAIN: Millis = 10_000;
+/// How many answers are held back at most, for boot ROMs that are not listening yet. Beyond it they go at once.
+const MOST_HELD: usize = 64;
 
 /// The wire while it is there.
 struct Serving {
     wire: Wire,
     guard: Guard,
+}
+
+/// An answer that is held back, and until when.
+struct Held {
+    until: Millis,
+    reply: Outgoing,
+    events: Vec<Event>,
 }
 
 /// The server and everything it needs.
@@ -45,6 +55,7 @@ pub(crate) struct Daemon {
     drops: Drops,
     changes: Changes,
     serving: Option<Serving>,
+    held: Vec<Held>,
     status: String,
     buffer: Vec<u8>,
 }
@@ -60,6 +71,7 @@ impl Daemon {
             drops: Drops::default(),
             changes: Changes::watch().context("watch the network interfaces")?,
             serving: None,
+            held: Vec::new(),
             status: String::new(),
             buffer: vec![0; BUFFER],
         };
@@ -89,6 +101,9 @@ impl Daemon {
             }
             self.packets();
             let now = since_power_on_ms();
+            for due in self.held.extract_if(.., |held| held.until <= now).collect::<Vec<_>>() {
+                self.send(Some(&due.reply), due.events);
+            }
             for event in self.drops.flush(now) {
                 self.events.emit(event);
             }
@@ -102,7 +117,8 @@ impl Daemon {
             PollFd::from_borrowed_fd(self.changes.as_fd(), PollFlags::IN),
         ];
         if let Some(serving) = &self.serving {
-            let sockets = serving.wire.servers().into_iter().chain(serving.wire.probe());
+            let servers = serving.wire.servers().map(|(socket, _)| socket);
+            let sockets = servers.into_iter().chain(serving.wire.probe());
             fds.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::IN)));
         }
         let timeout = self.deadline().map(|deadline| {
@@ -123,7 +139,8 @@ impl Daemon {
             Some(_) => None,
             None => Some(since_power_on_ms() + LOOK_AGAIN),
         };
-        guard.into_iter().chain(self.drops.deadline()).min()
+        let held = self.held.iter().map(|held| held.until);
+        guard.into_iter().chain(self.drops.deadline()).chain(held).min()
     }
 
     /// Compares the interface with what it was: it may have come, gone, or come back as another one.
@@ -182,16 +199,18 @@ impl Daemon {
 
     fn packets(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        for at in 0..2 {
+        for at in 0..3 {
             for _ in 0..BATCH {
                 let Some(serving) = &self.serving else { break };
-                let Some(payload) = receive(serving.wire.servers()[at], &mut buffer) else { break };
-                self.request(payload);
+                let (socket, port) = serving.wire.servers()[at];
+                let Some((payload, from)) = receive(socket, &mut buffer) else { break };
+                self.request(port, payload, from);
             }
         }
         for _ in 0..BATCH {
             let Some(Serving { wire, guard }) = &mut self.serving else { break };
-            let Some(payload) = wire.probe().and_then(|probe| receive(probe, &mut buffer)) else { break };
+            let heard = wire.probe().and_then(|probe| receive(probe, &mut buffer));
+            let Some((payload, _)) = heard else { break };
             if let Some(event) = guard.heard(since_power_on_ms(), payload) {
                 self.events.emit(event);
             }
@@ -202,19 +221,19 @@ impl Daemon {
         self.buffer = buffer;
     }
 
-    fn request(&mut self, payload: &[u8]) {
+    fn request(&mut self, port: Port, payload: &[u8], from: SocketAddrV4) {
         let Some(serving) = &self.serving else { return };
         let now = since_power_on_ms();
-        let actions = if serving.guard.serving() {
-            self.server.handle(now, payload)
-        } else {
-            silence(serving, payload)
+        let actions = match port {
+            _ if !serving.guard.serving() => silence(serving, payload),
+            Port::Dhcp => self.server.handle(now, payload),
+            Port::Boot => self.server.handle_boot(payload, from),
         };
         if let Some(event) = actions.dropped.and_then(|dropped| self.drops.note(now, dropped)) {
             self.events.emit(event);
         }
         let Some(change) = actions.persist else {
-            self.perform(actions.reply.as_ref(), actions.events);
+            self.perform(actions.reply, actions.events);
             return;
         };
         if let Err(job) = self.committer.submit(Job { change, reply: actions.reply, events: actions.events })
@@ -226,7 +245,7 @@ impl Daemon {
     fn commits(&mut self) {
         for news in self.committer.news() {
             match news {
-                News::Written(job) => self.perform(job.reply.as_ref(), job.events),
+                News::Written(job) => self.perform(job.reply, job.events),
                 News::Failed(job, reason) => self.not_written(job, &reason),
                 News::Found(leases) => self.restore(&leases),
             }
@@ -247,7 +266,16 @@ impl Daemon {
         self.fail(job.events, &format!("the lease was not written: {reason}"));
     }
 
-    fn perform(&self, reply: Option<&Outgoing>, events: Vec<Event>) {
+    fn perform(&mut self, reply: Option<Outgoing>, events: Vec<Event>) {
+        match reply {
+            Some(reply) if reply.delay > 0 && self.held.len() < MOST_HELD => {
+                self.held.push(Held { until: since_power_on_ms() + reply.delay, reply, events });
+            }
+            reply => self.send(reply.as_ref(), events),
+        }
+    }
+
+    fn send(&self, reply: Option<&Outgoing>, events: Vec<Event>) {
         let sent = match (reply, &self.serving) {
             (None, _) => Ok(()),
             (Some(_), None) => Err("the interface is gone".to_owned()),

@@ -1,8 +1,8 @@
 //! The interface and its sockets.
 
 use std::{
-    io::{self, Read as _},
-    net::{Ipv4Addr, SocketAddrV4},
+    io,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
@@ -13,8 +13,8 @@ use nix::{
 };
 use pilotlight_dhcp::{
     frame::{End, frame},
-    packet::{CLIENT_PORT, SERVER_PORT},
-    server::{Destination, Outgoing},
+    packet::{BOOT_PORT, CLIENT_PORT, SERVER_PORT},
+    server::{Destination, Outgoing, Port},
 };
 use pilotlight_lab::MacAddr;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -64,13 +64,15 @@ pub(crate) struct Wire {
     interface: String,
     address: Ipv4Addr,
     /// Takes broadcasts.
-    everyone: Socket,
+    everyone: UdpSocket,
     /// Takes what is sent to the server's own address, and sends.
-    own: Socket,
+    own: UdpSocket,
+    /// The port of boot servers.
+    boot: UdpSocket,
     /// Sends frames. Its protocol is 0: it takes none.
     frames: OwnedFd,
     /// The client's port, while the guard listens.
-    probe: Option<Socket>,
+    probe: Option<UdpSocket>,
 }
 
 impl Wire {
@@ -92,18 +94,19 @@ impl Wire {
             address,
             everyone: udp(interface, Ipv4Addr::UNSPECIFIED, SERVER_PORT)?,
             own: udp(interface, address, SERVER_PORT)?,
+            boot: udp(interface, address, BOOT_PORT)?,
             frames,
             probe: None,
         })
     }
 
-    /// The sockets that requests come in on.
-    pub(crate) fn servers(&self) -> [&Socket; 2] {
-        [&self.everyone, &self.own]
+    /// The sockets that requests come in on, and their ports.
+    pub(crate) fn servers(&self) -> [(&UdpSocket, Port); 3] {
+        [(&self.everyone, Port::Dhcp), (&self.own, Port::Dhcp), (&self.boot, Port::Boot)]
     }
 
     /// The socket that the guard listens on.
-    pub(crate) fn probe(&self) -> Option<&Socket> {
+    pub(crate) fn probe(&self) -> Option<&UdpSocket> {
         self.probe.as_ref()
     }
 
@@ -120,7 +123,7 @@ impl Wire {
     /// Broadcasts the guard's question.
     pub(crate) fn ask(&self, payload: &[u8]) -> io::Result<()> {
         let probe = self.probe.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        whole(probe.send_to(payload, &SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT).into())?, payload)
+        whole(probe.send_to(payload, SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT))?, payload)
     }
 
     /// Sends an answer.
@@ -128,7 +131,7 @@ impl Wire {
         let payload = &outgoing.payload;
         let to = match outgoing.to {
             Destination::Relay(relay) => SocketAddrV4::new(relay, SERVER_PORT),
-            Destination::Unicast(address) => SocketAddrV4::new(address, CLIENT_PORT),
+            Destination::Unicast(client) => client,
             Destination::Broadcast => SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT),
             Destination::Hardware { mac, address } => {
                 let from = End { mac: self.link.mac, address: self.address };
@@ -137,7 +140,11 @@ impl Wire {
                 return whole(sent, &frame);
             }
         };
-        whole(self.own.send_to(payload, &to.into())?, payload)
+        let socket = match outgoing.from {
+            Port::Dhcp => &self.own,
+            Port::Boot => &self.boot,
+        };
+        whole(socket.send_to(payload, to)?, payload)
     }
 }
 
@@ -145,7 +152,7 @@ fn whole(sent: usize, bytes: &[u8]) -> io::Result<()> {
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-fn udp(interface: &str, address: Ipv4Addr, port: u16) -> io::Result<Socket> {
+fn udp(interface: &str, address: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     // Two sockets share the port, and other DHCP programs on other interfaces may, too.
@@ -153,15 +160,16 @@ fn udp(interface: &str, address: Ipv4Addr, port: u16) -> io::Result<Socket> {
     socket.set_broadcast(true)?;
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.bind(&SocketAddrV4::new(address, port).into())?;
-    Ok(socket)
+    Ok(socket.into())
 }
 
-/// The next datagram; none when there is no more. An error that the network left on the socket is none of
-/// the next datagram's.
-pub(crate) fn receive<'a>(mut socket: &Socket, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+/// The next datagram and its sender; none when there is no more. An error that the network left on the socket is
+/// none of the next datagram's.
+pub(crate) fn receive<'a>(socket: &UdpSocket, buffer: &'a mut [u8]) -> Option<(&'a [u8], SocketAddrV4)> {
     for _ in 0..4 {
-        match socket.read(buffer) {
-            Ok(length) => return buffer.get(..length),
+        match socket.recv_from(buffer) {
+            Ok((length, SocketAddr::V4(from))) => return Some((buffer.get(..length)?, from)),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(_) => {}
         }
