@@ -1,6 +1,7 @@
 //! Layer `net`: the daemons and other people's clients at the two ends of a cable, in namespaces of an ordinary
 //! user.
 
+mod conflicts;
 mod guard;
 mod hostile;
 mod leases;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
             ("leases-dhclient", leases::dhclient),
             ("leases-dhcpcd", leases::dhcpcd),
             ("leases-reserved", leases::reserved),
+            ("conflict-squatter", conflicts::squatter),
             ("guard-silent", guard::silent),
             ("tftp-atftp", transfers::atftp),
             ("tftp-curl", transfers::curl),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pilotlight_dhcp::{guard::Guard, packet::Packet, server::Server, store};
+use pilotlight_dhcp::{frame, guard::Guard, packet::Packet, server::Server, store};
 use pilotlight_disk::{BlockMap, Mbr, Params, mbr};
 use pilotlight_dns::{Cache, Question, Transport, Verdict, Zone, accept, decide, question, relay};
 use pilotlight_http::{
@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dhcp-packet", feed: dhcp_packet },
     Target { name: "dhcp-server", feed: dhcp_server },
     Target { name: "dhcp-guard", feed: dhcp_guard },
+    Target { name: "dhcp-arp", feed: dhcp_arp },
     Target { name: "dhcp-journal", feed: dhcp_journal },
     Target { name: "tftp-request", feed: tftp_request },
     Target { name: "tftp-transfer", feed: tftp_transfer },
@@ -149,6 +150,14 @@ fn dhcp_server(input: &[u8]) -> u64 {
         story.push((silent, actions.dropped.map(|dropped| dropped.kind), actions.events.len()));
     }
     kind(story)
+}
+
+fn dhcp_arp(input: &[u8]) -> u64 {
+    let found = frame::has(input);
+    if let Some(end) = found {
+        assert!(!end.address.is_unspecified() && !end.mac.is_group(), "nobody can have that: {end:?}");
+    }
+    kind((found.is_some(), input.len() < 32))
 }
 
 fn dhcp_guard(input: &[u8]) -> u64 {

@@ -1,5 +1,5 @@
 //! Ethernet frames built by hand, for machines that cannot answer ARP yet: an OFFER goes to an address that
-//! its machine does not have (RFC 2131 § 4.1).
+//! its machine does not have (RFC 2131 § 4.1). And ARP itself, to see whether somebody has that address (RFC 826).
 
 use std::net::Ipv4Addr;
 
@@ -7,6 +7,10 @@ use pilotlight_lab::MacAddr;
 
 use crate::packet::{CLIENT_PORT, SERVER_PORT};
 
+/// EtherType of ARP.
+pub const ARP: u16 = 0x0806;
+/// An ARP packet for IPv4 over Ethernet begins with this: both kinds of address, and their lengths.
+const ARP_OVER_ETHERNET: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const UDP: u8 = 17;
 const IP_HEADER: usize = 20;
@@ -53,6 +57,24 @@ pub fn frame(from: End, to: End, payload: &[u8]) -> Option<Vec<u8>> {
     Some([&to.mac.0[..], &from.mac.0, &ETHERTYPE_IPV4, &ip, &udp, payload].concat())
 }
 
+/// The frame that asks everybody on the wire who has `address`.
+pub fn who_has(from: End, address: Ipv4Addr) -> Vec<u8> {
+    let (everybody, nobody, request) = ([0xff; 6], [0; 6], [0, 1]);
+    let own = [&from.mac.0[..], &from.address.octets()].concat();
+    let wanted = [&nobody[..], &address.octets()].concat();
+    [&everybody[..], &from.mac.0, &ARP.to_be_bytes(), &ARP_OVER_ETHERNET, &request, &own, &wanted].concat()
+}
+
+/// Who says by this frame that it has which address; none when it is no such frame, or says nothing of the kind.
+pub fn has(frame: &[u8]) -> Option<End> {
+    let arp = frame.get(12..)?.strip_prefix(&ARP.to_be_bytes())?.strip_prefix(&ARP_OVER_ETHERNET)?;
+    // Question and answer alike begin with who speaks, behind the two bytes that tell them apart.
+    let (mac, rest) = arp.get(2..)?.split_first_chunk()?;
+    let address = Ipv4Addr::from(*rest.first_chunk::<4>()?);
+    let mac = MacAddr(*mac);
+    (!address.is_unspecified() && !mac.is_group()).then_some(End { mac, address })
+}
+
 /// The Internet checksum (RFC 1071) over the parts one after another. All parts but the last have an even
 /// length.
 fn checksum(parts: &[&[u8]]) -> u16 {
@@ -97,7 +119,44 @@ mod tests {
         assert!(frame(SERVER, CLIENT, &vec![0; 65507]).is_some());
     }
 
+    #[test]
+    fn arp_is_laid_out_as_rfc826_says() {
+        let asked = who_has(SERVER, CLIENT.address);
+        assert_eq!(
+            asked[..22],
+            [255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]
+        );
+        assert_eq!(asked[22..], [2, 0, 0, 0, 0, 1, 10, 77, 0, 1, 0, 0, 0, 0, 0, 0, 10, 77, 0, 9]);
+        assert_eq!(has(&asked), Some(SERVER), "who asks has an address too");
+    }
+
+    #[test]
+    fn only_who_says_so_has_an_address() {
+        let mut answer = who_has(CLIENT, SERVER.address);
+        answer[21] = 2;
+        assert_eq!(has(&answer), Some(CLIENT));
+        for (at, value, what) in [
+            (12, 0x86, "another protocol"),
+            (15, 6, "other hardware"),
+            (17, 1, "other addresses"),
+            (18, 8, "longer ones"),
+            (22, 3, "a group's hardware address"),
+        ] {
+            let mut bytes = answer.clone();
+            bytes[at] = value;
+            assert_eq!(has(&bytes), None, "{what}");
+        }
+        let probe = who_has(End { address: Ipv4Addr::UNSPECIFIED, ..CLIENT }, SERVER.address);
+        assert_eq!(has(&probe), None, "RFC 5227 § 1.1: a probe claims nothing");
+        assert!((0..32).all(|length| has(&answer[..length]).is_none()));
+    }
+
     proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            has(&bytes);
+        }
+
         #[test]
         fn a_receiver_finds_both_checksums_right(payload in proptest::collection::vec(any::<u8>(), 0..1500)) {
             let frame = frame(SERVER, CLIENT, &payload).unwrap();

@@ -169,6 +169,20 @@ impl Leases {
         true
     }
 
+    /// Gives an offered address to nobody for a while, because `by` has it. Says whom it was offered to; none when it
+    /// is not offered to anybody else: who has a lease finds out for itself (RFC 2131 § 4.4.1).
+    pub fn in_use(&mut self, now: Millis, address: Ipv4Addr, by: MacAddr) -> Option<MacAddr> {
+        let entry = self.entries.get(&address)?;
+        let offered = entry.standing == Standing::Offered && entry.until > now && entry.mac != by;
+        let mac = offered.then_some(entry.mac)?;
+        self.decline(now, mac, address).then_some(mac)
+    }
+
+    /// Whether this address is newly offered, to a machine that did not have it before.
+    pub fn is_offer(&self, address: Ipv4Addr) -> bool {
+        self.entries.get(&address).is_some_and(|entry| entry.standing == Standing::Offered)
+    }
+
     /// Forgets whatever the machine has: it is reserved an address now.
     pub fn forget(&mut self, mac: MacAddr) -> Option<Ipv4Addr> {
         let address = self.held_by(mac)?;

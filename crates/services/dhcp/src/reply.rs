@@ -198,6 +198,10 @@ fn boot_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {
     draft.file.clone_from(&boot.file);
     draft.options.push((67, boot.file.clone().into_bytes()));
     draft.options.push((66, boot.server.to_string().into_bytes()));
+    // RFC 5859: as an address, for those that ask for it so.
+    if request.option(55).is_some_and(|wanted| wanted.contains(&150)) {
+        draft.options.push((150, boot.server.octets().to_vec()));
+    }
 }
 
 /// What tells the firmware that the boot file is meant for it, and not to look for another.
@@ -247,14 +251,29 @@ fn network_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {
     option(6, network.dns.iter().flat_map(Ipv4Addr::octets).collect());
     option(12, terms.node.map(|node| node.name.clone().into_bytes()).unwrap_or_default());
     option(15, network.domain.clone().into_bytes());
+    option(119, search_list(&network.domain));
     option(28, network.broadcast().octets().to_vec());
     // The Pi, which says itself whether it is to be believed (RFC 2132 § 8.3; option 4 is an older protocol's).
     option(42, network.address.octets().to_vec());
 }
 
+/// One domain as a search list (RFC 3397): its labels behind their lengths, and a zero.
+fn search_list(domain: &str) -> Vec<u8> {
+    let labels = domain.split('.').flat_map(|label| {
+        // A checked lab has none of more than 63 bytes.
+        [&[label.len() as u8], label.as_bytes()].concat()
+    });
+    labels.chain([0]).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_ipxe_user_class;
+    use super::{is_ipxe_user_class, search_list};
+
+    #[test]
+    fn rfc3397_a_search_list_is_written_as_names_of_the_dns() {
+        assert_eq!(search_list("lab.arpa"), b"\x03lab\x04arpa\0");
+    }
 
     #[test]
     fn ipxe_is_known_bare_and_in_rfc3004_form() {

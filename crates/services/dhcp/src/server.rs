@@ -31,6 +31,8 @@ pub struct Actions {
     pub reply: Option<Outgoing>,
     /// What was decided.
     pub events: Vec<Event>,
+    /// The address that the wire is to be asked about, for [`Server::in_use`]: the answer is not waited for.
+    pub probe: Option<Ipv4Addr>,
     /// Why nothing was done.
     pub dropped: Option<Dropped>,
 }
@@ -137,6 +139,15 @@ impl Server {
         })
     }
 
+    /// The machine `by` was seen to have `address`. When it is being offered to another one, nobody gets it for a
+    /// while: the other one's REQUEST is refused, and it asks again.
+    pub fn in_use(&mut self, now: Millis, address: Ipv4Addr, by: MacAddr) -> Option<Event> {
+        let offered_to = self.leases.in_use(now, address, by)?;
+        let reason = format!("{by} has {address}, which the Pi did not give it: nobody gets it for an hour");
+        let event = Event::failed("dhcp", "conflict", reason).mac(offered_to);
+        Some(event.fact("address", address.to_string()).fact("by", by.to_string()))
+    }
+
     /// Takes a promise back that could not be written down.
     pub fn not_written(&mut self, now: Millis, change: &Change) {
         self.leases.unbind(now, change.mac, change.address);
@@ -170,7 +181,9 @@ impl Server {
                 NoAddress::Exhausted => ("pool-exhausted", none.to_string()),
             })?,
         };
-        self.answer(packet, MessageType::Offer, Some(address), boot.as_ref())
+        let actions = self.answer(packet, MessageType::Offer, Some(address), boot.as_ref())?;
+        let probe = Some(address).filter(|address| self.leases.is_offer(*address) && packet.link().is_none());
+        Ok(Actions { probe, ..actions })
     }
 
     /// RFC 2131 § 4.3.2: which of the four kinds of REQUEST it is shows in options 54 and 50 and in `ciaddr`.

@@ -1,6 +1,7 @@
 //! The server as its clients see it: packets in, packets out, and a clock that is only a number.
 
 mod common;
+mod conflicts;
 mod decisions;
 mod exchange;
 mod options;

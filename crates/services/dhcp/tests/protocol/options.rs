@@ -17,18 +17,19 @@ fn codes(packet: &Packet) -> Vec<u8> {
     packet.options.keys().copied().collect()
 }
 
-const ASKED: (u8, &[u8]) = (55, &[1, 3, 6, 12, 15, 28, 42, 66, 67]);
+const ASKED: (u8, &[u8]) = (55, &[1, 3, 6, 12, 15, 28, 42, 66, 67, 119, 150]);
 
 #[test]
 fn a_running_system_gets_what_it_asks_for() {
     let offer = answer(&discover(NODE, &[ASKED]));
-    assert_eq!(codes(&offer), [1, 3, 6, 12, 15, 28, 42, 51, 53, 54, 58, 59]);
+    assert_eq!(codes(&offer), [1, 3, 6, 12, 15, 28, 42, 51, 53, 54, 58, 59, 119]);
     assert_eq!(offer.option(1), Some([255, 255, 255, 0].as_slice()));
     assert_eq!(offer.address(3), Some(ip(254)));
     assert_eq!(offer.option(6), Some([10, 77, 0, 253, 10, 77, 0, 254].as_slice()));
     assert_eq!(offer.option(12), Some(b"node1".as_slice()));
     assert_eq!(offer.option(15), Some(b"lab.home.arpa".as_slice()));
     assert_eq!(offer.address(28), Some(ip(255)));
+    assert_eq!(offer.option(119), Some(b"\x03lab\x04home\x04arpa\0".as_slice()));
     assert_eq!(offer.address(42), Some(SERVER));
     assert_eq!([51, 58, 59].map(|code| offer.number32(code)), [Some(3600), Some(1800), Some(3150)]);
     assert_eq!((offer.address(54), offer.siaddr), (Some(SERVER), NONE));
@@ -52,7 +53,7 @@ fn a_shorter_lease_can_be_asked_for() {
 fn rfc2131_4_3_5_inform_gets_neither_address_nor_lease() {
     let ack = answer(&Draft { ciaddr: ip(60), ..message(NODE, 8, &[ASKED]) });
     assert_eq!((ack.yiaddr, ack.ciaddr), (NONE, ip(60)));
-    assert_eq!(codes(&ack), [1, 3, 6, 12, 15, 28, 42, 53, 54]);
+    assert_eq!(codes(&ack), [1, 3, 6, 12, 15, 28, 42, 53, 54, 119]);
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn pxe_firmware_boots_at_once() {
         assert_eq!(offer.option(43), Some([6, 1, 8, 255].as_slice()), "never 60 alone: port 4011");
         assert_eq!(offer.option(67), Some(file.as_bytes()));
         assert_eq!(offer.option(66), Some(b"10.77.0.1".as_slice()));
-        assert_eq!(offer.option(97), Some(uuid));
+        assert_eq!((offer.option(97), offer.address(150)), (Some(uuid), Some(SERVER)));
         assert_eq!((offer.siaddr, offer.option(52)), (SERVER, None), "never overloaded");
     }
 }

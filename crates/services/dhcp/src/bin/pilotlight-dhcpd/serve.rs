@@ -120,6 +120,7 @@ impl Daemon {
             let servers = serving.wire.servers().map(|(socket, _)| socket);
             let sockets = servers.into_iter().chain(serving.wire.probe());
             fds.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::IN)));
+            fds.push(PollFd::new(serving.wire.frames(), PollFlags::IN));
         }
         let timeout = self.deadline().map(|deadline| {
             let left = deadline.saturating_sub(since_power_on_ms());
@@ -199,6 +200,8 @@ impl Daemon {
 
     fn packets(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
+        // First: who was offered an address that somebody has is refused it, if it asks for it now.
+        self.conflicts(&mut buffer);
         for at in 0..3 {
             for _ in 0..BATCH {
                 let Some(serving) = &self.serving else { break };
@@ -207,10 +210,26 @@ impl Daemon {
                 self.request(port, payload, from);
             }
         }
+        self.other_servers(&mut buffer);
+        self.buffer = buffer;
+    }
+
+    fn conflicts(&mut self, buffer: &mut [u8]) {
+        for _ in 0..BATCH {
+            let Some(heard) = self.serving.as_ref().and_then(|serving| serving.wire.heard(buffer)) else {
+                break;
+            };
+            let now = since_power_on_ms();
+            if let Some(event) = heard.and_then(|end| self.server.in_use(now, end.address, end.mac)) {
+                self.events.emit(event);
+            }
+        }
+    }
+
+    fn other_servers(&mut self, buffer: &mut [u8]) {
         for _ in 0..BATCH {
             let Some(Serving { wire, guard }) = &mut self.serving else { break };
-            let heard = wire.probe().and_then(|probe| receive(probe, &mut buffer));
-            let Some((payload, _)) = heard else { break };
+            let Some((payload, _)) = wire.probe().and_then(|probe| receive(probe, buffer)) else { break };
             if let Some(event) = guard.heard(since_power_on_ms(), payload) {
                 self.events.emit(event);
             }
@@ -218,7 +237,6 @@ impl Daemon {
                 let _ = wire.listen(false);
             }
         }
-        self.buffer = buffer;
     }
 
     fn request(&mut self, port: Port, payload: &[u8], from: SocketAddrV4) {
@@ -231,6 +249,10 @@ impl Daemon {
         };
         if let Some(event) = actions.dropped.and_then(|dropped| self.drops.note(now, dropped)) {
             self.events.emit(event);
+        }
+        if let (Some(address), Some(serving)) = (actions.probe, &self.serving) {
+            // Not sent is as good as not answered.
+            let _ = serving.wire.who_has(address);
         }
         let Some(change) = actions.persist else {
             self.perform(actions.reply, actions.events);

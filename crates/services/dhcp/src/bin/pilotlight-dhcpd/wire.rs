@@ -1,7 +1,7 @@
 //! The interface and its sockets.
 
 use std::{
-    io,
+    io::{self, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
 };
@@ -9,10 +9,10 @@ use std::{
 use nix::{
     ifaddrs::getifaddrs,
     net::if_::InterfaceFlags,
-    sys::socket::{AddressFamily, LinkAddr, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType},
+    sys::socket::{AddressFamily, LinkAddr, NetlinkAddr, SockFlag, SockProtocol, SockType},
 };
 use pilotlight_dhcp::{
-    frame::{End, frame},
+    frame::{ARP, End, frame, has, who_has},
     packet::{BOOT_PORT, CLIENT_PORT, SERVER_PORT},
     server::{Destination, Outgoing, Port},
 };
@@ -69,8 +69,8 @@ pub(crate) struct Wire {
     own: UdpSocket,
     /// The port of boot servers.
     boot: UdpSocket,
-    /// Sends frames. Its protocol is 0: it takes none.
-    frames: OwnedFd,
+    /// Sends frames of any kind, and takes those of ARP.
+    frames: Socket,
     /// The client's port, while the guard listens.
     probe: Option<UdpSocket>,
 }
@@ -81,12 +81,8 @@ impl Wire {
     /// # Errors
     /// [`io::ErrorKind::AddrNotAvailable`] while the interface does not have the address.
     pub(crate) fn open(interface: &str, address: Ipv4Addr, link: Link) -> io::Result<Self> {
-        let frames = nix::sys::socket::socket(
-            AddressFamily::Packet,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-            None,
-        )?;
+        let frames = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(ARP.to_be()))))?;
+        frames.set_nonblocking(true)?;
         nix::sys::socket::bind(frames.as_raw_fd(), &link.at)?;
         Ok(Self {
             link,
@@ -103,6 +99,23 @@ impl Wire {
     /// The sockets that requests come in on, and their ports.
     pub(crate) fn servers(&self) -> [(&UdpSocket, Port); 3] {
         [(&self.everyone, Port::Dhcp), (&self.own, Port::Dhcp), (&self.boot, Port::Boot)]
+    }
+
+    /// The socket on which others are heard to have addresses.
+    pub(crate) fn frames(&self) -> &Socket {
+        &self.frames
+    }
+
+    /// The next of them; none when no more was heard.
+    pub(crate) fn heard(&self, buffer: &mut [u8]) -> Option<Option<End>> {
+        let length = (&self.frames).read(buffer).ok()?;
+        Some(buffer.get(..length).and_then(has))
+    }
+
+    /// Asks everybody who has `address`.
+    pub(crate) fn who_has(&self, address: Ipv4Addr) -> io::Result<()> {
+        let frame = who_has(End { mac: self.link.mac, address: self.address }, address);
+        whole((&self.frames).write(&frame)?, &frame)
     }
 
     /// The socket that the guard listens on.
@@ -136,8 +149,7 @@ impl Wire {
             Destination::Hardware { mac, address } => {
                 let from = End { mac: self.link.mac, address: self.address };
                 let frame = frame(from, End { mac, address }, payload).ok_or(io::ErrorKind::InvalidInput)?;
-                let sent = nix::sys::socket::send(self.frames.as_raw_fd(), &frame, MsgFlags::empty())?;
-                return whole(sent, &frame);
+                return whole((&self.frames).write(&frame)?, &frame);
             }
         };
         let socket = match outgoing.from {
