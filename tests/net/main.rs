@@ -7,6 +7,7 @@ mod hostile;
 mod leases;
 mod loss;
 mod names;
+mod slow;
 mod stage;
 mod times;
 mod transfers;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
             ("leases-dhclient", leases::dhclient),
             ("leases-dhcpcd", leases::dhcpcd),
             ("leases-reserved", leases::reserved),
+            ("leases-slow-card", slow::card),
             ("conflict-squatter", conflicts::squatter),
             ("guard-silent", guard::silent),
             ("tftp-atftp", transfers::atftp),

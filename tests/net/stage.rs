@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use pilotlight_tests::{daemon::Daemon, namespace::Cable, surroundings::Tools};
+use pilotlight_tests::{daemon::Daemon, namespace::Cable, surroundings, surroundings::Tools};
 
 /// A lab for the server's end of the cable. It does not look for another DHCP server first: that takes seconds
 /// and is a scene of its own.
@@ -66,6 +66,25 @@ impl Stage {
     pub(crate) fn dhcpd(&self) -> Result<Daemon> {
         let state = self.subfolder("dhcp")?;
         self.daemon("pilotlight-dhcpd", "dhcpd", &["--state", &state.to_string_lossy()])
+    }
+
+    /// The same, on a card for which each write takes `late` milliseconds longer.
+    /// Gives the folder of its leases as well.
+    pub(crate) fn dhcpd_on_slow_card(&self, late: u32) -> Result<(Daemon, PathBuf)> {
+        let folder = self.subfolder(&format!("dhcp-{late}"))?;
+        let (lab, events) = (self.path("lab.toml"), self.path("events.sock"));
+        let [lab, events, state] = [&lab, &events, &folder].map(|path| path.to_string_lossy());
+        let arguments = ["--lab", &*lab, "--events", &*events, "--state", &*state];
+        let slow = surroundings::daemon("libpilotlight_slow_card.so")?;
+        let environment = [
+            ("LD_PRELOAD", slow.to_string_lossy().into_owned()),
+            ("PILOTLIGHT_SLOW_CARD_MS", late.to_string()),
+        ];
+        let cable = Some(&self.cable);
+        let label = format!("dhcpd-{late}");
+        let daemon =
+            Daemon::start_with(cable, "pilotlight-dhcpd", &label, &arguments, &environment, self.folder())?;
+        Ok((daemon, folder))
     }
 
     /// The TFTP server, and the folder that it serves.

@@ -36,12 +36,29 @@ impl Daemon {
         arguments: &[&str],
         folder: &Path,
     ) -> Result<Self> {
+        Self::start_with(cable, name, label, arguments, &[], folder)
+    }
+
+    /// The same, with `environment` and nothing else in its environment.
+    pub fn start_with(
+        cable: Option<&Cable>,
+        name: &str,
+        label: &str,
+        arguments: &[&str],
+        environment: &[(&str, String)],
+        folder: &Path,
+    ) -> Result<Self> {
         let notify = folder.join(format!("{label}.notify"));
         let ready = UnixDatagram::bind(&notify)
             .with_context(|| format!("could not listen on {}", notify.display()))?;
         ready.set_read_timeout(Some(Duration::from_millis(50)))?;
         let mut command = Command::new(surroundings::daemon(name)?);
-        command.args(arguments).env_clear().env("NOTIFY_SOCKET", &notify).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(environment.iter().cloned())
+            .env("NOTIFY_SOCKET", &notify)
+            .stdin(Stdio::null());
         let log = folder.join(format!("{label}.log"));
         let complaints = folder.join(format!("{label}.err"));
         command.stdout(Stdio::piped()).stderr(File::create(&complaints)?);

@@ -47,13 +47,14 @@ impl Layer {
     }
 }
 
-/// The daemons that the `net` layer runs on this machine.
+/// The daemons that the `net` layer runs on this machine, and what it loads into one.
 const DAEMONS: &[&str] = &[
     "pilotlight-dhcp",
     "pilotlight-dns",
     "pilotlight-http",
     "pilotlight-lab-state",
     "pilotlight-ntp",
+    "pilotlight-slow-card",
     "pilotlight-tftp",
 ];
 
