@@ -74,6 +74,11 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The events so far that `wanted` wants.
     pub fn events(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let heard = self.console.heard();

@@ -27,6 +27,11 @@ impl Tools {
         Ok(Self(path("PILOTLIGHT_TOOLS_CLIENTS")?))
     }
 
+    /// Other people's servers, which ours are measured against.
+    pub fn peers() -> Result<Self> {
+        Ok(Self(path("PILOTLIGHT_TOOLS_PEERS")?))
+    }
+
     /// File system checkers.
     pub fn checkers() -> Result<Self> {
         Ok(Self(path("PILOTLIGHT_TOOLS_CHECKERS")?))
@@ -121,7 +126,7 @@ pub fn scene_folder(name: &str) -> PathBuf {
 
 fn path(variable: &str) -> Result<PathBuf> {
     let path = env::var_os(variable).map(PathBuf::from).with_context(|| {
-        format!("{variable} is not set: run it through `cargo xtask test net|image|boot`")
+        format!("{variable} is not set: run it through `cargo xtask test` or `cargo xtask bench`")
     })?;
     ensure!(path.exists(), "{variable} names {}, which is not there", path.display());
     path.canonicalize().with_context(|| format!("could not find {}", path.display()))

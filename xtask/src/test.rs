@@ -47,8 +47,8 @@ impl Layer {
     }
 }
 
-/// The daemons that the `net` layer runs on this machine, and what it loads into one.
-const DAEMONS: &[&str] = &[
+/// The daemons that the `net` layer and `bench services` run on this machine, and what is loaded into one.
+pub(crate) const DAEMONS: &[&str] = &[
     "pilotlight-dhcp",
     "pilotlight-dns",
     "pilotlight-http",
@@ -132,7 +132,7 @@ fn system(
         needs.push(("PILOTLIGHT_TOOLS_CLIENTS", workshop.toolbox(Toolset::Clients)?.folder().to_owned()));
     }
     if layer == Layer::Net {
-        needs.push(("PILOTLIGHT_DAEMONS", daemons(shell, workspace)?));
+        needs.push(("PILOTLIGHT_DAEMONS", programs(shell, workspace, DAEMONS, Profile::Dev)?));
     } else {
         needs.push(("PILOTLIGHT_TOOLS_CHECKERS", workshop.toolbox(Toolset::Checkers)?.folder().to_owned()));
         needs.push(("PILOTLIGHT_TOOLS_DESK", workshop.toolbox(Toolset::Desk)?.folder().to_owned()));
@@ -154,13 +154,31 @@ fn system(
     step(tests.envs(needs))
 }
 
-/// Builds the daemons for this machine and says where they are.
-fn daemons(shell: &Shell, workspace: &Path) -> anyhow::Result<PathBuf> {
+/// How programs for this machine are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As the tests are: nothing is compiled twice.
+    Dev,
+    /// As on the card.
+    Release,
+}
+
+/// Builds programs for this machine and says where they are.
+pub(crate) fn programs(
+    shell: &Shell,
+    workspace: &Path,
+    packages: &[&str],
+    profile: Profile,
+) -> anyhow::Result<PathBuf> {
     let cargo = cargo();
-    let packages = DAEMONS.iter().flat_map(|name| ["--package", *name]);
-    step(cmd!(shell, "{cargo} build --locked {packages...}"))?;
+    let packages = packages.iter().flat_map(|name| ["--package", *name]);
+    let (flag, folder) = match profile {
+        Profile::Dev => (None, "debug"),
+        Profile::Release => (Some("--release"), "release"),
+    };
+    step(cmd!(shell, "{cargo} build --locked {flag...} {packages...}"))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-    let folder = target.join("debug");
+    let folder = target.join(folder);
     if !folder.join("pilotlight-dhcpd").is_file() {
         bail!("cargo built the daemons, but {} holds no pilotlight-dhcpd", folder.display());
     }
@@ -171,6 +189,6 @@ fn cargo() -> PathBuf {
     std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
-fn step(command: Cmd<'_>) -> anyhow::Result<()> {
+pub(crate) fn step(command: Cmd<'_>) -> anyhow::Result<()> {
     Ok(command.run()?)
 }

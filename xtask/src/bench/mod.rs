@@ -3,6 +3,7 @@
 mod boot;
 mod image;
 mod peer;
+mod services;
 mod usual;
 
 use std::process::ExitCode;
@@ -28,12 +29,15 @@ enum What {
     Image(image::Image),
     /// Booting it: instructions from /init to the first OFFER, beside a stock Debian root with dnsmasq and nginx
     Boot(boot::Boot),
+    /// The services beside dnsmasq, Kea, tftpd-hpa and nginx
+    Services(services::Services),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.what {
         What::Image(image) => image::run(arguments, image)?,
         What::Boot(boot) => boot::run(arguments, boot)?,
+        What::Services(services) => services::run(arguments, services)?,
     }
     Ok(ExitCode::SUCCESS)
 }
