@@ -3,7 +3,9 @@
 //! Started by `cargo xtask bench services`, which builds the daemons as they are on the card (profile `release`) and says
 //! where everything is. Each subject runs in a process of its own, which enters namespaces before it has threads.
 
+#[expect(dead_code, reason = "for the subjects, which come next")]
 mod figures;
+#[expect(dead_code, reason = "for the subjects, which come next")]
 mod rig;
 
 use std::process::{Command, ExitCode};
