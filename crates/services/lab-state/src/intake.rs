@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use pilotlight_kit::Event;
-
-/// The longest datagram that is taken for an event, in bytes.
-pub const LONGEST_EVENT: usize = 8 * 1024;
+use pilotlight_kit::{Event, event::LONGEST_DATAGRAM};
 
 /// The longest name of a service or a stage.
 const LONGEST_NAME: usize = 32;
@@ -57,7 +54,7 @@ pub enum Refusal {
     /// It speaks for a service that its sender is not.
     #[error("an event in the name of another service")]
     Impostor,
-    /// It is longer than [`LONGEST_EVENT`].
+    /// The datagram is longer than [`LONGEST_DATAGRAM`].
     #[error("an oversized event")]
     TooLong,
     /// It is not an event.
@@ -94,19 +91,31 @@ impl Intake {
         intake
     }
 
-    /// Turns a datagram from the user `uid` into a line of the log, line feed included. The line is written
+    /// What the lines of a datagram from the user `uid` become, each of them an event. One that is too long is
+    /// refused whole.
+    pub fn lines<'a>(
+        &'a self,
+        datagram: &'a [u8],
+        uid: Option<u32>,
+    ) -> impl Iterator<Item = Result<Vec<u8>, Refusal>> + 'a {
+        let whole = datagram.len() > LONGEST_DATAGRAM;
+        let lines = datagram.split(move |byte| *byte == b'\n' && !whole);
+        lines.map(move |line| self.line(line, uid))
+    }
+
+    /// Turns an event from the user `uid` into a line of the log, line feed included. The line is written
     /// anew from what was understood, so that it is one line whatever was sent, and carries the sender's
     /// number as the fact `uid`, whatever the sender says about that.
     ///
     /// # Errors
     /// [`Refusal`] for what does not belong into the log.
-    pub fn line(&self, datagram: &[u8], uid: Option<u32>) -> Result<Vec<u8>, Refusal> {
+    pub fn line(&self, event: &[u8], uid: Option<u32>) -> Result<Vec<u8>, Refusal> {
         let uid = uid.ok_or(Refusal::NoSender)?;
         let services = self.senders.get(&uid).ok_or(Refusal::Stranger)?;
-        if datagram.len() > LONGEST_EVENT {
+        if event.len() > LONGEST_DATAGRAM {
             return Err(Refusal::TooLong);
         }
-        let mut event: Event = serde_json::from_slice(datagram).map_err(|_| Refusal::Garbage)?;
+        let mut event: Event = serde_json::from_slice(event).map_err(|_| Refusal::Garbage)?;
         if !is_name(&event.service) || !is_name(&event.stage) {
             return Err(Refusal::Garbage);
         }
@@ -169,9 +178,24 @@ mod tests {
         check(&ack.replace("ok", "maybe"), 901, Err(Refusal::Garbage));
         check("", 901, Err(Refusal::Garbage));
         check("[]", 901, Err(Refusal::Garbage));
-        check(&"[".repeat(LONGEST_EVENT), 901, Err(Refusal::Garbage));
-        check(&" ".repeat(LONGEST_EVENT + 1), 901, Err(Refusal::TooLong));
+        check(&"[".repeat(LONGEST_DATAGRAM), 901, Err(Refusal::Garbage));
+        check(&" ".repeat(LONGEST_DATAGRAM + 1), 901, Err(Refusal::TooLong));
         assert_eq!(intake().line(ack.as_bytes(), None), Err(Refusal::NoSender));
+    }
+
+    #[test]
+    fn a_datagram_of_several_events() {
+        let ack = r#"{"service":"dhcp","stage":"ack","outcome":"ok"}"#;
+        let check = |datagram: &str, expect: &[Option<Refusal>]| {
+            let intake = intake();
+            let got: Vec<_> = intake.lines(datagram.as_bytes(), Some(901)).map(Result::err).collect();
+            assert_eq!(got, expect, "{datagram}");
+        };
+        check(ack, &[None]);
+        check(&format!("{ack}\n{ack}"), &[None, None]);
+        check(&format!("{ack}\n{{\n{ack}"), &[None, Some(Refusal::Garbage), None]);
+        check("", &[Some(Refusal::Garbage)]);
+        check(&"\n".repeat(LONGEST_DATAGRAM + 1), &[Some(Refusal::TooLong)]);
     }
 
     proptest! {

@@ -11,17 +11,19 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser;
-use pilotlight_kit::{Event, drops::Drops, event::since_power_on_ms, signals, systemd};
-use pilotlight_lab::paths;
-use pilotlight_lab_state::{
-    Intake,
-    intake::{LONGEST_EVENT, Sender},
+use pilotlight_kit::{
+    Event,
+    drops::Drops,
+    event::{LONGEST_DATAGRAM, since_power_on_ms},
+    signals, systemd,
 };
+use pilotlight_lab::paths;
+use pilotlight_lab_state::{Intake, intake::Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const SERVICE: &str = "lab-state";
-/// Events taken in a row before the flush gets its turn.
-const EVENTS_IN_A_ROW: usize = 256;
+/// Datagrams taken in a row before the flush gets its turn.
+const DATAGRAMS_IN_A_ROW: usize = 256;
 
 /// Keeps the log of all events.
 #[derive(Debug, Parser)]
@@ -58,7 +60,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut drops = Drops::default();
     let started = Instant::now();
     // One byte more than is taken, so that what is too long shows.
-    let mut buffer = vec![0; LONGEST_EVENT + 1];
+    let mut buffer = vec![0; LONGEST_DATAGRAM + 1];
     systemd::ready(&format!("Writing {}", journal.path().display()));
     loop {
         let mut wanted = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&stop, PollFlags::IN)];
@@ -70,14 +72,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Err(errno) => return Err(errno).context("cannot wait for events"),
         }
         let stopping = !wanted[1].revents().is_empty();
-        for _ in 0..EVENTS_IN_A_ROW {
+        for _ in 0..DATAGRAMS_IN_A_ROW {
             let Some((length, uid)) = socket::receive(&socket, &mut buffer)? else { break };
             let now = started.elapsed();
-            match intake.line(&buffer[..length], uid) {
-                Ok(line) => journal.append(&line, now),
-                Err(refusal) => {
-                    if let Some(count) = drops.count(refusal.reason(), now) {
-                        journal.own(dropped(refusal.reason(), count), now);
+            for line in intake.lines(&buffer[..length], uid) {
+                match line {
+                    Ok(line) => journal.append(&line, now),
+                    Err(refusal) => {
+                        if let Some(count) = drops.count(refusal.reason(), now) {
+                            journal.own(dropped(refusal.reason(), count), now);
+                        }
                     }
                 }
             }
