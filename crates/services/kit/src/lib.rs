@@ -5,9 +5,11 @@
 pub mod beneath;
 pub mod drops;
 pub mod event;
+pub mod events;
 pub mod lab;
 pub mod pktinfo;
 pub mod signals;
 pub mod systemd;
 
-pub use event::{Event, Events, Outcome};
+pub use event::{Event, Outcome};
+pub use events::Events;

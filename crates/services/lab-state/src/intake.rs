@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use pilotlight_kit::{Event, event::LONGEST_DATAGRAM};
+use pilotlight_kit::{
+    Event,
+    events::{LONGEST_DATAGRAM, LONGEST_EVENT},
+};
 
 /// The longest name of a service or a stage.
 const LONGEST_NAME: usize = 32;
@@ -54,7 +57,7 @@ pub enum Refusal {
     /// It speaks for a service that its sender is not.
     #[error("an event in the name of another service")]
     Impostor,
-    /// The datagram is longer than [`LONGEST_DATAGRAM`].
+    /// It is longer than [`LONGEST_EVENT`], or all of them together than [`LONGEST_DATAGRAM`].
     #[error("an oversized event")]
     TooLong,
     /// It is not an event.
@@ -91,44 +94,44 @@ impl Intake {
         intake
     }
 
-    /// What the lines of a datagram from the user `uid` become, each of them an event. One that is too long is
-    /// refused whole.
-    pub fn lines<'a>(
-        &'a self,
-        datagram: &'a [u8],
-        uid: Option<u32>,
-    ) -> impl Iterator<Item = Result<Vec<u8>, Refusal>> + 'a {
-        let whole = datagram.len() > LONGEST_DATAGRAM;
-        let lines = datagram.split(move |byte| *byte == b'\n' && !whole);
-        lines.map(move |line| self.line(line, uid))
-    }
-
-    /// Turns an event from the user `uid` into a line of the log, line feed included. The line is written
-    /// anew from what was understood, so that it is one line whatever was sent, and carries the sender's
-    /// number as the fact `uid`, whatever the sender says about that.
+    /// Turns a datagram from the user `uid` into lines of the log, line feeds included. Each is written anew from what was
+    /// understood, so that it is one line whatever was sent, and carries the sender's number as the fact `uid`, whatever
+    /// the sender says about that.
     ///
     /// # Errors
-    /// [`Refusal`] for what does not belong into the log.
-    pub fn line(&self, event: &[u8], uid: Option<u32>) -> Result<Vec<u8>, Refusal> {
+    /// [`Refusal`] for a datagram of which nothing belongs into the log; for a single line where the others do.
+    pub fn lines(
+        &self,
+        datagram: &[u8],
+        uid: Option<u32>,
+    ) -> Result<impl Iterator<Item = Result<Vec<u8>, Refusal>>, Refusal> {
         let uid = uid.ok_or(Refusal::NoSender)?;
         let services = self.senders.get(&uid).ok_or(Refusal::Stranger)?;
-        if event.len() > LONGEST_DATAGRAM {
+        if datagram.len() > LONGEST_DATAGRAM {
             return Err(Refusal::TooLong);
         }
-        let mut event: Event = serde_json::from_slice(event).map_err(|_| Refusal::Garbage)?;
-        if !is_name(&event.service) || !is_name(&event.stage) {
-            return Err(Refusal::Garbage);
-        }
-        let speaks_for =
-            |service: &Option<String>| service.as_deref().is_none_or(|service| service == event.service);
-        if !services.iter().any(speaks_for) {
-            return Err(Refusal::Impostor);
-        }
-        event.facts.insert("uid".to_owned(), uid.into());
-        let mut line = serde_json::to_vec(&event).map_err(|_| Refusal::Garbage)?;
-        line.push(b'\n');
-        Ok(line)
+        let lines = datagram.strip_suffix(b"\n").unwrap_or(datagram).split(|byte| *byte == b'\n');
+        Ok(lines.map(move |line| rewritten(line, uid, services)))
     }
+}
+
+fn rewritten(line: &[u8], uid: u32, services: &[Option<String>]) -> Result<Vec<u8>, Refusal> {
+    if line.len() > LONGEST_EVENT {
+        return Err(Refusal::TooLong);
+    }
+    let mut event: Event = serde_json::from_slice(line).map_err(|_| Refusal::Garbage)?;
+    if !is_name(&event.service) || !is_name(&event.stage) {
+        return Err(Refusal::Garbage);
+    }
+    let speaks_for =
+        |service: &Option<String>| service.as_deref().is_none_or(|service| service == event.service);
+    if !services.iter().any(speaks_for) {
+        return Err(Refusal::Impostor);
+    }
+    event.facts.insert("uid".to_owned(), uid.into());
+    let mut line = serde_json::to_vec(&event).map_err(|_| Refusal::Garbage)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 fn is_name(text: &str) -> bool {
@@ -159,56 +162,53 @@ mod tests {
         }
     }
 
+    /// The lines that a datagram gives, refusals as their words.
+    fn taken(datagram: &[u8], uid: Option<u32>) -> Result<Vec<Result<String, Refusal>>, Refusal> {
+        let intake = intake();
+        let lines = intake.lines(datagram, uid)?;
+        Ok(lines.map(|line| line.map(|line| String::from_utf8(line).unwrap())).collect())
+    }
+
     #[test]
     fn events_and_others() {
         let check = |datagram: &str, uid: u32, expect: Result<&str, Refusal>| {
-            let line = intake().line(datagram.as_bytes(), Some(uid));
-            let line = line.map(|line| String::from_utf8(line).unwrap());
-            assert_eq!(line.as_deref().map_err(|refusal| *refusal), expect, "{datagram} from {uid}");
+            let lines = taken(datagram.as_bytes(), Some(uid)).unwrap();
+            assert_eq!(lines, [expect.map(str::to_owned)], "{datagram} from {uid}");
         };
         let ack = r#"{"service":"dhcp","stage":"ack","outcome":"ok"}"#;
         let line = r#"{"unix-ms":0,"boot-ms":0,"service":"dhcp","stage":"ack","outcome":"ok","uid":901}"#;
         check(ack, 901, Ok(&format!("{line}\n")));
+        check(&format!("{ack}\n"), 901, Ok(&format!("{line}\n")));
         check(ack, 902, Ok(&format!("{}\n", line.replace("901", "902"))));
-        check(&ack.replace(",", ",\n\n"), 901, Ok(&format!("{line}\n")));
+        check(&ack.replace(",", ",\r\r"), 901, Ok(&format!("{line}\n")));
         check(&ack.replace('}', ",\"uid\":0}"), 901, Ok(&format!("{line}\n")));
         check(ack, 903, Err(Refusal::Impostor));
-        check(ack, 0, Err(Refusal::Stranger));
         check(&ack.replace("ack", "a\\nb"), 901, Err(Refusal::Garbage));
         check(&ack.replace("ok", "maybe"), 901, Err(Refusal::Garbage));
         check("", 901, Err(Refusal::Garbage));
         check("[]", 901, Err(Refusal::Garbage));
-        check(&"[".repeat(LONGEST_DATAGRAM), 901, Err(Refusal::Garbage));
-        check(&" ".repeat(LONGEST_DATAGRAM + 1), 901, Err(Refusal::TooLong));
-        assert_eq!(intake().line(ack.as_bytes(), None), Err(Refusal::NoSender));
-    }
-
-    #[test]
-    fn a_datagram_of_several_events() {
-        let ack = r#"{"service":"dhcp","stage":"ack","outcome":"ok"}"#;
-        let check = |datagram: &str, expect: &[Option<Refusal>]| {
-            let intake = intake();
-            let got: Vec<_> = intake.lines(datagram.as_bytes(), Some(901)).map(Result::err).collect();
-            assert_eq!(got, expect, "{datagram}");
-        };
-        check(ack, &[None]);
-        check(&format!("{ack}\n{ack}"), &[None, None]);
-        check(&format!("{ack}\n{{\n{ack}"), &[None, Some(Refusal::Garbage), None]);
-        check("", &[Some(Refusal::Garbage)]);
-        check(&"\n".repeat(LONGEST_DATAGRAM + 1), &[Some(Refusal::TooLong)]);
+        check(&"[".repeat(LONGEST_EVENT), 901, Err(Refusal::Garbage));
+        check(&" ".repeat(LONGEST_EVENT + 1), 901, Err(Refusal::TooLong));
+        assert_eq!(taken(ack.as_bytes(), None), Err(Refusal::NoSender));
+        assert_eq!(taken(ack.as_bytes(), Some(0)), Err(Refusal::Stranger));
+        assert_eq!(taken(&[b' '; LONGEST_DATAGRAM + 1], Some(901)), Err(Refusal::TooLong));
+        let line = Ok(line.to_owned() + "\n");
+        let expect = vec![line.clone(), Err(Refusal::Garbage), line];
+        assert_eq!(taken(format!("{ack}\nx\n{ack}\n").as_bytes(), Some(901)), Ok(expect));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_give_one_line_or_none(
+        fn any_bytes_give_whole_lines_or_none(
             datagram in proptest::collection::vec(any::<u8>(), 0..300), reason in ".{0,60}", cut in 0usize..200,
         ) {
-            let _ = intake().line(&datagram, Some(902));
+            let _ = taken(&datagram, Some(902));
             let event = Event::dropped("tftp", "drop", &reason).fact("file", reason.as_str());
             let whole = serde_json::to_vec(&event).unwrap();
-            let line = intake().line(&whole, Some(902)).unwrap();
-            prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
-            prop_assert!(intake().line(&whole[..cut.min(whole.len() - 1)], Some(902)).is_err());
+            let lines = taken(&whole, Some(902)).unwrap();
+            prop_assert!(matches!(&lines[..], [Ok(line)] if line.matches('\n').count() == 1));
+            let cut = taken(&whole[..cut.min(whole.len() - 1)], Some(902)).unwrap();
+            prop_assert_eq!(cut, [Err(Refusal::Garbage)]);
         }
     }
 }

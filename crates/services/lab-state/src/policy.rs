@@ -1,6 +1,6 @@
 //! When the log is turned over, when it is made durable, and how losses are told.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// The size at which the log is turned over, in bytes: with the one old log that is kept, 16 MiB hold some
 /// 60,000 events.
@@ -8,6 +8,37 @@ pub const TURN_OVER: u64 = 8 * 1024 * 1024;
 
 /// How long a written event may stay in memory. Each flush costs an SD card an erase block or two.
 pub const FLUSH: Duration = Duration::from_secs(1);
+
+/// What one sender may put into the log at once, in bytes: half of a whole log, some 15,000 events.
+pub const BURST: u64 = TURN_OVER / 2;
+
+/// What each sender may put into it in the long run, in bytes a second: some 250 events. A rack that powers on is a
+/// burst; what goes on for longer is a flood, and would wear the card out for nothing.
+pub const STEADY: u64 = 64 * 1024;
+
+/// How much each sender has put into the log lately. Senders are users that may send events, so there are few.
+#[derive(Debug, Clone, Default)]
+pub struct Allowances {
+    used: BTreeMap<u32, (u64, Duration)>,
+}
+
+impl Allowances {
+    /// Whether the user `uid` may put a line of `length` bytes into the log at `now`, a time since any fixed start.
+    pub fn take(&mut self, uid: u32, length: u64, now: Duration) -> bool {
+        let (used, since) = self.used.entry(uid).or_insert((0, now));
+        let passed = now.saturating_sub(*since).as_millis().try_into().unwrap_or(u64::MAX);
+        let given_back = passed.saturating_mul(STEADY) / 1000;
+        if given_back > 0 {
+            *used = used.saturating_sub(given_back);
+            *since = now;
+        }
+        let granted = used.saturating_add(length) <= BURST;
+        if granted {
+            *used += length;
+        }
+        granted
+    }
+}
 
 /// How a line is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +79,11 @@ impl Policy {
         self.unflushed.get_or_insert(now);
     }
 
-    /// A line was not written. Gives whether this is the first loss in a row, which is the one to tell.
-    pub fn failed(&mut self) -> bool {
-        self.lost = self.lost.saturating_add(1);
-        self.lost == 1
+    /// So many lines were not written. Gives whether this is the first loss in a row, which is the one to tell.
+    pub fn failed(&mut self, lines: u64) -> bool {
+        let first = self.lost == 0;
+        self.lost = self.lost.saturating_add(lines);
+        first
     }
 
     /// How many lines were lost, once one was written again; asked for once.
@@ -118,10 +150,27 @@ mod tests {
     fn losses_are_told_at_the_first_and_counted_until_the_end() {
         let mut policy = Policy::default();
         assert_eq!(policy.recovered(), None);
-        assert!(policy.failed());
-        assert!(!policy.failed());
-        assert_eq!(policy.recovered(), Some(2));
+        assert!(policy.failed(1));
+        assert!(!policy.failed(2));
+        assert_eq!(policy.recovered(), Some(3));
         assert_eq!(policy.recovered(), None);
-        assert!(policy.failed());
+        assert!(policy.failed(1));
+    }
+
+    #[test]
+    fn a_flood_of_one_sender_is_cut_and_nobody_elses() {
+        let at = Duration::from_secs;
+        let mut allowances = Allowances::default();
+        assert!(allowances.take(901, BURST, at(1)));
+        assert!(!allowances.take(901, 1, at(1)));
+        assert!(allowances.take(902, BURST, at(1)));
+        assert!(!allowances.take(901, STEADY + 1, at(2)));
+        assert!(allowances.take(901, STEADY, at(2)));
+        assert!(!allowances.take(901, 100, at(2)));
+        // A tick too short to give a byte back is not forgotten.
+        assert!(!allowances.take(901, 1, at(2) + Duration::from_micros(900)));
+        assert!(allowances.take(901, 65, at(2) + Duration::from_millis(1)));
+        assert!(allowances.take(901, BURST, at(1000)));
+        assert!(!allowances.take(901, 1, at(0)), "a clock that steps back gives nothing");
     }
 }

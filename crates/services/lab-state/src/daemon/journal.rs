@@ -17,6 +17,8 @@ use crate::{SERVICE, stamped};
 /// The log, and the one before it.
 const LOG: &str = "events.jsonl";
 const OLD_LOG: &str = "events.1.jsonl";
+/// As much is written at once, in bytes, before more is taken.
+const WRITTEN_AT_ONCE: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -24,6 +26,9 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: Option<File>,
     policy: Policy,
+    /// Lines that are not written yet, and how many.
+    pending: Vec<u8>,
+    lines: u64,
     /// The flush that is under way.
     flushing: Option<JoinHandle<io::Result<()>>>,
 }
@@ -35,6 +40,8 @@ impl Journal {
             path: folder.join(LOG),
             file: None,
             policy: Policy::default(),
+            pending: Vec::new(),
+            lines: 0,
             flushing: None,
         };
         if let Err(error) = journal.open() {
@@ -59,9 +66,22 @@ impl Journal {
         self.append(&line, now);
     }
 
-    /// Writes a whole line, or counts it as lost.
+    /// Takes a whole line, to be written with others by [`Journal::write`], or counted as lost.
     pub(crate) fn append(&mut self, line: &[u8], now: Duration) {
-        match self.write(line, now) {
+        self.pending.extend_from_slice(line);
+        self.lines += 1;
+        if self.pending.len() >= WRITTEN_AT_ONCE {
+            self.write(now);
+        }
+    }
+
+    /// Writes what was appended.
+    pub(crate) fn write(&mut self, now: Duration) {
+        if self.lines == 0 {
+            return;
+        }
+        let (bytes, lines) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.lines));
+        match self.put(&bytes, now) {
             Ok(()) => {
                 if let Some(lost) = self.policy.recovered() {
                     let reason = "events were lost while the log could not be written";
@@ -69,21 +89,21 @@ impl Journal {
                     let line = stamped(event);
                     print(&line);
                     // Fails at worst like any other line.
-                    if self.write(&line, now).is_err() {
-                        self.policy.failed();
+                    if self.put(&line, now).is_err() {
+                        self.policy.failed(lost + 1);
                     }
                 }
             }
             Err(error) => {
-                if self.policy.failed() {
+                if self.policy.failed(lines) {
                     self.say_failed(&error);
                 }
             }
         }
     }
 
-    /// Makes the log durable when that is due. A card can take most of a second for it, in which a few dozen
-    /// events may come and the socket holds ten: so it happens beside the taking.
+    /// Makes the log durable when that is due. A card can take most of a second for it, in which more events may come
+    /// than the socket holds: so it happens beside the taking.
     pub(crate) fn flush(&mut self, now: Duration) {
         if self.policy.flush_at().is_none_or(|at| now < at) {
             return;
@@ -107,8 +127,9 @@ impl Journal {
         }
     }
 
-    /// Makes the log durable and waits for that.
-    pub(crate) fn finish(&mut self) {
+    /// Writes what was appended, makes the log durable and waits for that.
+    pub(crate) fn finish(&mut self, now: Duration) {
+        self.write(now);
         self.flushed();
         if let Some(Err(error)) = self.file.as_ref().map(File::sync_data) {
             self.say_failed(&error);
@@ -122,20 +143,20 @@ impl Journal {
         }
     }
 
-    fn write(&mut self, line: &[u8], now: Duration) -> io::Result<()> {
+    fn put(&mut self, lines: &[u8], now: Duration) -> io::Result<()> {
         if self.file.is_none() {
             self.open()?;
         }
-        let how = self.policy.write(line.len() as u64);
+        let how = self.policy.write(lines.len() as u64);
         if how.turn_over {
             self.file = None;
             fs::rename(&self.path, self.folder.join(OLD_LOG))?;
             self.open()?;
         }
         let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
-        let bytes = if how.new_line { [b"\n", line].concat() } else { line.to_vec() };
         let before = file.stream_position()?;
-        if let Err(error) = file.write_all(&bytes) {
+        let new_line: &[u8] = if how.new_line { b"\n" } else { b"" };
+        if let Err(error) = file.write_all(new_line).and_then(|()| file.write_all(lines)) {
             // A full disk may have taken part of the line: take it back, else open it anew, which finds the torn line.
             let taken_back = file.set_len(before).and_then(|()| file.seek(SeekFrom::Start(before)));
             if taken_back.is_err() {
@@ -143,7 +164,7 @@ impl Journal {
             }
             return Err(error);
         }
-        self.policy.written(bytes.len() as u64, now);
+        self.policy.written((new_line.len() + lines.len()) as u64, now);
         Ok(())
     }
 
@@ -191,7 +212,7 @@ mod tests {
         fs::write(folder.path().join(LOG), "{\"whole\":1}\n{\"cut").unwrap();
         let mut journal = Journal::new(folder.path());
         journal.append(b"{\"new\":1}\n", Duration::ZERO);
-        journal.finish();
+        journal.finish(Duration::ZERO);
         assert_eq!(text(&folder, LOG), "{\"whole\":1}\n{\"cut\n{\"new\":1}\n");
     }
 
@@ -203,6 +224,7 @@ mod tests {
         fs::write(folder.path().join(OLD_LOG), "older\n").unwrap();
         let mut journal = Journal::new(folder.path());
         journal.append(b"{}\n", Duration::ZERO);
+        journal.write(Duration::ZERO);
         assert_eq!(text(&folder, LOG), "{}\n");
         assert!(text(&folder, OLD_LOG) == long);
     }
@@ -214,12 +236,16 @@ mod tests {
         fs::write(folder.path().join("file"), "in the way").unwrap();
         let mut journal = Journal::new(&missing);
         journal.append(b"{\"lost\":1}\n", Duration::ZERO);
+        journal.write(Duration::ZERO);
         journal.append(b"{\"lost\":2}\n", Duration::ZERO);
+        journal.append(b"{\"lost\":3}\n", Duration::ZERO);
+        journal.write(Duration::ZERO);
         fs::remove_file(folder.path().join("file")).unwrap();
         journal.append(b"{\"kept\":1}\n", Duration::ZERO);
+        journal.write(Duration::ZERO);
         let text = text(&folder, "file/state/events.jsonl");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "{\"kept\":1}");
-        assert!(lines[1].contains("\"lost\":2"), "{text}");
+        assert!(lines[1].contains("\"lost\":3"), "{text}");
     }
 }

@@ -6,24 +6,21 @@ mod socket;
 use std::{
     path::PathBuf,
     process::ExitCode,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use clap::Parser;
-use pilotlight_kit::{
-    Event,
-    drops::Drops,
-    event::{LONGEST_DATAGRAM, since_power_on_ms},
-    signals, systemd,
-};
+use pilotlight_kit::{Event, drops::Drops, events::LONGEST_DATAGRAM, signals, systemd};
 use pilotlight_lab::paths;
-use pilotlight_lab_state::{Intake, intake::Sender};
+use pilotlight_lab_state::{Allowances, Intake, Refusal, intake::Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const SERVICE: &str = "lab-state";
-/// Datagrams taken in a row before the flush gets its turn.
-const DATAGRAMS_IN_A_ROW: usize = 256;
+/// Datagrams taken in a row before what they hold is written and the flush gets its turn.
+const DATAGRAMS_IN_A_ROW: usize = 64;
+/// What is said of the events of a flood that are not kept.
+const FLOOD: &str = "events beyond what the card is asked to bear";
 
 /// Keeps the log of all events.
 #[derive(Debug, Parser)]
@@ -37,7 +34,7 @@ struct Arguments {
     state: PathBuf,
     /// A user who may send events besides the one who runs this, by number, and the service it speaks for; may
     /// be given more than once. The defaults are the image's own users.
-    #[arg(long, value_name = "UID[=SERVICE]", default_values = ["901=dhcp", "902=tftp", "903=http"])]
+    #[arg(long, value_name = "UID[=SERVICE]", default_values = ["901=dhcp", "902=tftp", "903=http", "907=dns", "908=ntp"])]
     allow_uid: Vec<Sender>,
 }
 
@@ -58,6 +55,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let intake = Intake::new(arguments.allow_uid.into_iter().chain([own]));
     let mut journal = journal::Journal::new(&arguments.state);
     let mut drops = Drops::default();
+    let mut allowances = Allowances::default();
     let started = Instant::now();
     // One byte more than is taken, so that what is too long shows.
     let mut buffer = vec![0; LONGEST_DATAGRAM + 1];
@@ -75,15 +73,21 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         for _ in 0..DATAGRAMS_IN_A_ROW {
             let Some((length, uid)) = socket::receive(&socket, &mut buffer)? else { break };
             let now = started.elapsed();
-            for line in intake.lines(&buffer[..length], uid) {
-                match line {
-                    Ok(line) => journal.append(&line, now),
-                    Err(refusal) => {
-                        if let Some(count) = drops.count(refusal.reason(), now) {
-                            journal.own(dropped(refusal.reason(), count), now);
-                        }
+            let mut keep = |line: Result<Vec<u8>, Refusal>| {
+                let reason = match line {
+                    Ok(line) if allowances.take(uid.unwrap_or_default(), line.len() as u64, now) => {
+                        return journal.append(&line, now);
                     }
+                    Ok(_) => FLOOD,
+                    Err(refusal) => refusal.reason(),
+                };
+                if let Some(count) = drops.count(reason, now) {
+                    journal.own(dropped(reason, count), now);
                 }
+            };
+            match intake.lines(&buffer[..length], uid) {
+                Ok(lines) => lines.for_each(keep),
+                Err(refusal) => keep(Err(refusal)),
             }
         }
         let now = started.elapsed();
@@ -91,9 +95,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             journal.own(dropped(reason, count), now);
         }
         if stopping {
-            journal.finish();
+            journal.finish(now);
             return Ok(());
         }
+        journal.write(now);
         journal.flush(now);
     }
 }
@@ -104,9 +109,7 @@ fn dropped(reason: &str, count: u64) -> Event {
 
 /// An event of this daemon as a line, stamped with both clocks: it does not send to itself.
 fn stamped(mut event: Event) -> Vec<u8> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    event.unix_ms = now.map_or(0, |since| since.as_millis() as u64);
-    event.boot_ms = since_power_on_ms();
+    event.stamp();
     let mut line = serde_json::to_vec(&event).unwrap_or_default();
     line.push(b'\n');
     line
