@@ -1,7 +1,7 @@
 //! What each value of a `lab.toml` may be.
 //!
-//! Names, paths and arguments end up in iPXE scripts, kernel command lines, PXELINUX menus and preseed files,
-//! none of which has a way to quote. So what is dangerous in any of them is refused here, and nothing later
+//! Names, paths and arguments end up in iPXE scripts, kernel command lines, PXELINUX and GRUB menus and preseed files,
+//! most of which have no way to quote. So what is dangerous in any of them is refused here, and nothing later
 //! needs to escape.
 
 use std::{net::Ipv4Addr, time::Duration};

@@ -306,10 +306,12 @@ fn http_range(input: &[u8]) -> u64 {
     }
 }
 
-/// The name of a pxelinux file.
+/// The name of a file for PXELINUX or GRUB.
 fn boot_script(input: &[u8]) -> u64 {
-    let text = pilotlight_boot::pxelinux_config(&LAB, &String::from_utf8_lossy(input));
-    kind(text.map(|text| text.len()))
+    let name = String::from_utf8_lossy(input);
+    let pxelinux = pilotlight_boot::pxelinux_config(&LAB, &name);
+    let grub = pilotlight_boot::grub_config(&LAB, &name);
+    kind((pxelinux.map(|text| text.len()), grub.map(|text| text.len())))
 }
 
 /// A lab that is good makes every script; of one that is not, each mistake is shown.

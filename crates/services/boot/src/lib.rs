@@ -1,7 +1,7 @@
 //! Which loader, script and configuration a machine gets: pure rendering of the [`Lab`](pilotlight_lab::Lab).
 //!
 //! This crate does no I/O and knows no packet. Nothing here quotes or escapes: every value comes from a checked
-//! lab, whose names, arguments and paths cannot hold a character that means something to iPXE, PXELINUX, a
+//! lab, whose names, arguments and paths cannot hold a character that means something to iPXE, PXELINUX, GRUB, a
 //! kernel's command line or a preseed file.
 //!
 //! What reaches a disk is decided here, by two rules: an entry that installs is taken only by a node whose
@@ -9,6 +9,7 @@
 //! [`install_to`](pilotlight_lab::Node::install_to).
 
 mod client;
+mod grub;
 mod ipxe;
 mod kernel;
 mod preseed;
@@ -16,6 +17,7 @@ mod pxelinux;
 mod url;
 
 pub use client::{Architecture, BootFile, Client, boot_file};
+pub use grub::grub_config;
 pub use ipxe::{autoexec_ipxe, boot_ipxe, ipxe_script};
 pub use preseed::preseed;
 pub use pxelinux::pxelinux_config;

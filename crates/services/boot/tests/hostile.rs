@@ -1,6 +1,6 @@
 //! Whatever a lab.toml says, it is refused or it stays in its place.
 
-use pilotlight_boot::{ipxe_script, preseed, pxelinux_config};
+use pilotlight_boot::{grub_config, ipxe_script, preseed, pxelinux_config};
 use pilotlight_lab::{Lab, parse};
 use proptest::{prelude::*, sample::Index};
 
@@ -55,7 +55,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The first word of each line of everything that is rendered, and each character that means something to iPXE,
-/// PXELINUX or a shell. Parentheses are left out: a title may hold them, and nothing minds them there.
+/// PXELINUX, GRUB or a shell. Parentheses are left out: a title may hold them, and nothing minds them there.
 fn shape(lab: &Lab) -> Vec<Vec<(String, String)>> {
     let node = &lab.nodes[0];
     let texts = [
@@ -63,10 +63,12 @@ fn shape(lab: &Lab) -> Vec<Vec<(String, String)>> {
         ipxe_script(lab, None),
         pxelinux_config(lab, "default").expect("it is always there"),
         pxelinux_config(lab, &format!("01-{}", node.mac.hyphenated())).expect("the node is in the lab"),
+        grub_config(lab, "grub.cfg").expect("it is always there"),
+        grub_config(lab, &format!("grub.cfg-01-{}", node.mac.hyphenated())).expect("the node is in the lab"),
         preseed(lab, node).expect("its profile installs"),
     ];
     let line = |line: &str| {
-        let special = line.chars().filter(|c| "${}|&\"'\\#;`<>^*".contains(*c)).collect();
+        let special = line.chars().filter(|c| "${}[]|&\"'\\#;`<>^*".contains(*c)).collect();
         (line.trim_start().split(' ').next().unwrap_or_default().to_owned(), special)
     };
     for text in &texts {
@@ -110,7 +112,7 @@ const VALID: [&str; 8] = [
 fn the_plain_lab_is_valid_and_spiked_ones_can_be() {
     let title_with_comma = VALID.map(|value| if value == "Title" { "Title, (1)" } else { value }.to_owned());
     for values in [VALID.map(str::to_owned), title_with_comma] {
-        assert_eq!(shape(&parse(&lab(&values)).expect("valid")).len(), 5);
+        assert_eq!(shape(&parse(&lab(&values)).expect("valid")).len(), 7);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Everything that a machine is given, as it is sent.
 
-use pilotlight_boot::{autoexec_ipxe, boot_ipxe, ipxe_script, preseed, pxelinux_config};
+use pilotlight_boot::{autoexec_ipxe, boot_ipxe, grub_config, ipxe_script, preseed, pxelinux_config};
 use pilotlight_lab::{Lab, MacAddr, parse};
 
 const LAB: &str = r#"
@@ -122,6 +122,48 @@ fn other_names_have_no_configuration() {
 }
 
 #[test]
+fn grub() {
+    let config = |name| grub_config(&lab(LAB), name).expect("a configuration");
+    insta::assert_snapshot!("grub_of_any_machine", config("grub/grub.cfg"));
+    insta::assert_snapshot!("grub_of_a_node_that_installs", config("grub/grub.cfg-01-52-54-00-00-00-02"));
+    insta::assert_snapshot!("grub_of_a_node_on_its_disk", config("grub/grub.cfg-01-52-54-00-00-00-03"));
+    insta::assert_snapshot!("grub_of_a_node_with_a_menu", config("grub/grub.cfg-01-52-54-00-00-00-04"));
+    // 0A4D000C is 10.77.0.12.
+    for name in ["grub.cfg-0A4D000C", "boot/grub/grub.cfg-0A4D000C", "grub/grub.cfg-01-52:54:00:00:00:02"] {
+        assert_eq!(config(name), config("grub/grub.cfg-01-52-54-00-00-00-02"), "{name}");
+    }
+}
+
+/// What GRUB asks for on its way, and what nobody asks for.
+#[test]
+fn grub_looks_further_for_other_names() {
+    let lab = lab(LAB);
+    for name in [
+        "",
+        "grub/",
+        "grub/x86_64-efi/command.lst",
+        "grub/x86_64-efi/grub.cfg",
+        "grub/fonts/unicode.pf2",
+        "grub/grub.cfg-564d0a4d-0000-0000-0000-525400000002",
+        "grub/grub.cfg-01-52-54-00-00-00-99",
+        "grub/grub.cfg-01-525400000002",
+        "grub/grub.cfg-01-52-54-00-00-00-02/",
+        "grub/grub.cfg-52-54-00-00-00-02",
+        "grub/grub.cfg-0a4d000c",
+        "grub/grub.cfg-0A4D000",
+        "grub/grub.cfg-",
+        "grub/grub.cfg01-52-54-00-00-00-02",
+        "grub/../grub.cfg",
+        "other/grub.cfg",
+        "/grub/grub.cfg",
+        "pxelinux.cfg/grub.cfg",
+        "grub/grub/grub.cfg",
+    ] {
+        assert_eq!(grub_config(&lab, name), None, "{name:?}");
+    }
+}
+
+#[test]
 fn preseeds() {
     insta::assert_snapshot!("preseed_of_a_node_that_asks", answers("asks").expect("a preseed"));
     insta::assert_snapshot!("preseed_of_a_node_that_installs", answers("installs").expect("a preseed"));
@@ -153,6 +195,11 @@ fn no_disk_is_written_to_unasked() {
         assert!(config.contains("DEFAULT local-disk\nPROMPT 1\nTIMEOUT "), "{config}");
         assert!(config.contains("LABEL local-disk\n  LOCALBOOT 0\n"), "{config}");
         assert!(!config.contains("preseed"), "{config}");
+    }
+    for name in ["grub.cfg", "grub.cfg-01-52-54-00-00-00-04"] {
+        let config = grub_config(&lab(LAB), name).expect("a configuration");
+        assert!(config.contains("set default=local-disk\n"), "{config}");
+        assert!(!config.contains("preseed") && !config.contains("timeout_style=hidden"), "{config}");
     }
     // Nor does another profile's entry bring the answers of the node's own.
     let script = script(LAB, Some("52:54:00:00:00:02"));

@@ -12,6 +12,8 @@ pub enum Target {
     Boot,
     /// `/assets/autoexec.ipxe`: what an iPXE that came by HTTP looks for beside itself before it asks for an address.
     Autoexec,
+    /// `/grub/grub.cfg…`: what a GRUB that came by HTTP looks for, by its name from `grub.cfg` on.
+    Grub(String),
     /// `/ipxe?mac=…`: the script of one machine, or of any when the address is left out.
     Script(Option<MacAddr>),
     /// `/node/MAC/preseed.cfg`: a node's answers to the Debian installer.
@@ -63,6 +65,9 @@ impl Target {
             ["ipxe"] => Ok(Self::Script(mac_of(query.unwrap_or_default())?)),
             ["node", mac, "preseed.cfg"] => Ok(Self::Preseed(mac.parse().map_err(|_| TargetError::Unknown)?)),
             ["healthz"] => Ok(Self::Health),
+            ["grub", file] | ["assets", "grub", file] if file.starts_with("grub.cfg") => {
+                Ok(Self::Grub((*file).to_owned()))
+            }
             ["assets", "autoexec.ipxe"] => Ok(Self::Autoexec),
             ["assets", file @ ..] if !file.is_empty() && !file.contains(&"") => {
                 Ok(Self::Asset(file.join("/")))
@@ -76,7 +81,7 @@ impl Target {
         match self {
             Self::Script(mac) => *mac,
             Self::Preseed(mac) => Some(*mac),
-            Self::Boot | Self::Autoexec | Self::Asset(_) | Self::Health => None,
+            Self::Boot | Self::Autoexec | Self::Grub(_) | Self::Asset(_) | Self::Health => None,
         }
     }
 }
@@ -135,6 +140,9 @@ mod tests {
         check("/boot.ipxe?x=1", Ok(Target::Boot));
         check("/assets/autoexec.ipxe", Ok(Target::Autoexec));
         check("/healthz", Ok(Target::Health));
+        check("/grub/grub.cfg", Ok(Target::Grub("grub.cfg".to_owned())));
+        check("/assets/grub/grub.cfg-0A4D000C", Ok(Target::Grub("grub.cfg-0A4D000C".to_owned())));
+        check("/grub/x86_64-efi/command.lst", Err(Unknown));
         check("/ipxe", Ok(Target::Script(None)));
         check("/ipxe?mac=", Ok(Target::Script(None)));
         check("/ipxe?mac=52-54-00-12-34-56", Ok(Target::Script(Some(mac))));

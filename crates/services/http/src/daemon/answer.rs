@@ -42,6 +42,10 @@ pub(crate) fn answer<B>(site: &Site, request: &Request<B>) -> Answer {
         Target::Autoexec => rendered(pilotlight_boot::autoexec_ipxe(&site.lab)),
         Target::Boot => rendered(pilotlight_boot::boot_ipxe(&site.lab)),
         Target::Script(mac) => rendered(pilotlight_boot::ipxe_script(&site.lab, *mac)),
+        Target::Grub(name) => match pilotlight_boot::grub_config(&site.lab, name) {
+            Some(text) => rendered(text),
+            None => refusal(StatusCode::NOT_FOUND, "no such configuration"),
+        },
         Target::Health => rendered("ok\n".to_owned()),
         Target::Preseed(mac) => {
             let node = site.lab.node_by_mac(*mac);

@@ -36,10 +36,13 @@ impl Files {
     }
 
     fn render(&self, name: &str) -> Option<String> {
-        match name.strip_prefix("pxelinux.cfg/") {
-            Some(name) => pilotlight_boot::pxelinux_config(&self.lab, name),
-            None => (name == "autoexec.ipxe").then(|| pilotlight_boot::autoexec_ipxe(&self.lab)),
+        if let Some(name) = name.strip_prefix("pxelinux.cfg/") {
+            return pilotlight_boot::pxelinux_config(&self.lab, name);
         }
+        if name == "autoexec.ipxe" {
+            return Some(pilotlight_boot::autoexec_ipxe(&self.lab));
+        }
+        pilotlight_boot::grub_config(&self.lab, name)
     }
 }
 
