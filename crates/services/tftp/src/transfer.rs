@@ -31,7 +31,8 @@ pub enum Step {
     /// The client ended it.
     Stopped {
         /// Whether this is how some clients work, rather than something that went wrong: EDK2 asks for the
-        /// size, stops with error 8 and asks again; others stop with error 0 once they know the size.
+        /// size, stops with error 8 and asks again; others stop with error 0 once they know the size. And whoever goes
+        /// on with another transfer, because its request came twice, tells this one off with error 5.
         on_purpose: bool,
         /// The client's error code.
         code: u16,
@@ -125,7 +126,9 @@ impl Transfer {
         match packet {
             packet::FromClient::Ack(block) => self.on_ack(block, now),
             packet::FromClient::Error { code, message } => {
-                let on_purpose = code == packet::ABORTED_OVER_OPTIONS || (code == 0 && self.acked == 0);
+                let told_off = code == packet::Code::UnknownTid as u16 && !self.answered;
+                let knows_size = code == 0 && self.acked == 0;
+                let on_purpose = code == packet::ABORTED_OVER_OPTIONS || knows_size || told_off;
                 Step::Stopped { on_purpose, code, message }
             }
         }
@@ -334,5 +337,8 @@ mod tests {
         check(true, &[0, 1], 0, false);
         check(false, &[1], 3, false);
         check(false, &[], 3, false);
+        // It goes on with another transfer; one that was going on is told off by mistake.
+        check(true, &[], 5, true);
+        check(true, &[0, 1], 5, false);
     }
 }

@@ -168,13 +168,13 @@ impl Server {
                 return self.drop_packet(refusal.reason(), Some(peer));
             }
         };
-        if let Some(place) = self.table.with_peer(peer) {
-            // The client repeats itself: the answer is on its way, or its repetition is. Anything else from
-            // the same port means that it has begun anew.
-            let same = |active: &mut Active| active.request == packet && !active.transfer.answered();
-            if self.table.get(place).is_some_and(same) {
-                return;
-            }
+        // The client repeats itself: the answer is on its way, or its repetition is.
+        if self.table.awaits(peer, &packet) {
+            return;
+        }
+        // Otherwise it has begun anew, or the wire has brought the request of a running transfer twice. Which of them it
+        // is shows in the transfer that it goes on with: it tells the other one off (RFC 1350 § 4).
+        if let Some(place) = self.table.older_of_two(peer) {
             self.remove(place);
         }
         let now = self.now();

@@ -36,9 +36,19 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// The place of the transfer with this client and port.
-    pub(crate) fn with_peer(&self, peer: SocketAddr) -> Option<usize> {
-        self.places.iter().position(|place| place.as_ref().is_some_and(|active| active.peer == peer))
+    /// Whether this client, by its port, has made the same request and not yet answered.
+    pub(crate) fn awaits(&self, peer: SocketAddr, request: &[u8]) -> bool {
+        let same = |active: &Active| active.peer == peer && active.request == request;
+        self.places.iter().flatten().any(|active| same(active) && !active.transfer.answered())
+    }
+
+    /// The place of the older transfer of this client and port, when it has two.
+    pub(crate) fn older_of_two(&self, peer: SocketAddr) -> Option<usize> {
+        let places = self.places.iter().enumerate();
+        let of_peer = places.filter_map(|(place, active)| Some((active.as_ref()?, place)));
+        let mut of_peer = of_peer.filter(|(active, _)| active.peer == peer);
+        let (one, other) = (of_peer.next()?, of_peer.next()?);
+        Some(if other.0.started < one.0.started { other.1 } else { one.1 })
     }
 
     pub(crate) fn get(&mut self, place: usize) -> Option<&mut Active> {
