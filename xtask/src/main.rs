@@ -49,7 +49,8 @@ enum Verb {
     Run(run::Arguments),
     /// Run the tests: all layers, or those named
     Test(test::Arguments),
-    /// Run what takes too long for the tests: every power cut of a recorded run, some of them started
+    /// Run what takes too long for the tests: simulated boots by the million; every power cut of a recorded run, some
+    /// of them started
     Soak(soak::Arguments),
     /// Feed every parser arbitrary input, for as long as wanted
     Fuzz(fuzz::Arguments),
