@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use pilotlight_kit::{Event, Outcome};
+use pilotlight_story::utc;
 use serde_json::Value;
 
 const STEP: Duration = Duration::from_millis(200);
@@ -37,6 +38,14 @@ pub(crate) fn print(folder: &Path, follow: bool) -> anyhow::Result<()> {
         drop(out);
         thread::sleep(STEP);
     }
+}
+
+/// Every event in the log at `folder`, oldest first.
+pub(crate) fn all(folder: &Path) -> anyhow::Result<Vec<Event>> {
+    let lines = Reader::default().read(folder);
+    let lines = lines.with_context(|| format!("cannot read the event log in {}", folder.display()))?;
+    // A line that a power cut left half written is none.
+    Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// How much of each file was read. Files are known by their inodes: a log that is full gets another name.
@@ -109,40 +118,11 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Date and time of day in UTC, from milliseconds since 1970.
-fn utc(unix_ms: u64) -> String {
-    let seconds = unix_ms / 1000;
-    let (days, of_day) = (seconds / 86400, seconds % 86400);
-    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    // Years are counted from 1 March, so that the day of the leap comes last: 400 years have 146,097 days.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn times_are_read_as_the_calendar_has_them() {
-        let check = |seconds: u64, expect| assert_eq!(utc(seconds * 1000), expect);
-        check(0, "1970-01-01 00:00:00");
-        check(951_782_399, "2000-02-28 23:59:59");
-        check(951_782_400, "2000-02-29 00:00:00");
-        check(1_709_251_199, "2024-02-29 23:59:59");
-        check(1_709_251_200, "2024-03-01 00:00:00");
-        check(1_795_342_736, "2026-11-22 10:18:56");
-        check(4_107_542_400, "2100-03-01 00:00:00");
-    }
 
     #[test]
     fn an_event_is_one_plain_line() {

@@ -6,6 +6,7 @@
 mod clock;
 mod events;
 mod line;
+mod node;
 mod ready;
 mod update;
 
@@ -43,6 +44,17 @@ enum Verb {
         #[arg(long, value_name = "FOLDER", default_value = paths::EVENTS_DIR)]
         log: PathBuf,
     },
+    /// Tells how the last boot of one machine went, and where it stopped and why.
+    Node {
+        /// Its name in lab.toml, or its hardware address.
+        machine: String,
+        /// The folder of the log.
+        #[arg(long, value_name = "FOLDER", default_value = paths::EVENTS_DIR)]
+        log: PathBuf,
+        /// The lab in force.
+        #[arg(long, value_name = "FILE", default_value = paths::LAB)]
+        lab: PathBuf,
+    },
     /// Says what time it is on the Pi and whether machines are told to believe it; sets it with `--set`.
     Clock {
         /// The time: `2026-11-23T23:20:00Z`, or `@` and the seconds since 1970.
@@ -57,6 +69,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Ready { journal, failed_units } => ready::ready(journal, failed_units.as_deref()),
         Verb::Events { follow, log } => events::print(&log, follow),
+        Verb::Node { machine, log, lab } => node::print(&machine, &lab, &log),
         Verb::Clock { set } => clock::run(set.as_deref()),
         Verb::Update => update::relay(),
     };

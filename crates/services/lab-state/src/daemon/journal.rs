@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     thread::{self, JoinHandle},
     time::Duration,
@@ -172,6 +173,8 @@ impl Journal {
         fs::create_dir_all(&self.folder)?;
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
+        // Whoever is on the Pi may read what happened, an operator first of all; a log from before may not say so yet.
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
         let size = file.seek(SeekFrom::End(0))?;
         let mut last = [b'\n'];
         if size > 0 {

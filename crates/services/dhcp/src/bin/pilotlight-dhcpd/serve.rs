@@ -346,11 +346,12 @@ struct Ready {
 /// Counts what is left unanswered because another server is there; the guard's own question comes back too.
 fn silence(serving: &Serving, payload: &[u8]) -> Actions {
     let Some(other) = serving.guard.other() else { return Actions::default() };
-    if Packet::parse(payload).is_ok_and(|packet| packet.mac == serving.wire.link.mac) {
+    let mac = Packet::parse(payload).ok().map(|packet| packet.mac);
+    if mac == Some(serving.wire.link.mac) {
         return Actions::default();
     }
     let reason = format!("not answered: another DHCP server at {other} is on this wire");
-    Actions { dropped: Some(Dropped { kind: "silent", reason, mac: None, node: None }), ..Actions::default() }
+    Actions { dropped: Some(Dropped { kind: "silent", reason, mac, node: None }), ..Actions::default() }
 }
 
 fn is_passing(error: &std::io::Error) -> bool {
