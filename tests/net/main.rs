@@ -9,6 +9,7 @@ mod loss;
 mod names;
 mod slow;
 mod stage;
+mod storm;
 mod times;
 mod transfers;
 
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
             ("dns-drill", names::drill),
             ("dns-upstream", names::upstream),
             ("ntp-chrony", times::chrony),
+            ("storm-faults", storm::faults),
+            ("storm-killed", storm::killed),
             ("hostile-dhcp", hostile::dhcp),
             ("hostile-tftp", hostile::tftp),
             ("hostile-http", hostile::http),

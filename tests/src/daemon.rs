@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    os::unix::net::UnixDatagram,
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -24,6 +24,8 @@ pub struct Daemon {
     child: Child,
     console: Console,
     log: PathBuf,
+    /// Its end is part of the scene, and nothing to be shown.
+    killed: bool,
 }
 
 impl Daemon {
@@ -48,17 +50,46 @@ impl Daemon {
         environment: &[(&str, String)],
         folder: &Path,
     ) -> Result<Self> {
+        let mut command = Command::new(surroundings::daemon(name)?);
+        command.args(arguments);
+        Self::run(cable, command, Stdio::null(), label, environment, folder)
+    }
+
+    /// Starts the daemon on the services' side of `cable`, and hands it a socket as systemd does (sd_listen_fds(3)).
+    /// `label` tells one start from the next.
+    pub fn start_handed(
+        cable: &Cable,
+        (name, label): (&str, &str),
+        arguments: &[&str],
+        socket: Option<&OwnedFd>,
+        folder: &Path,
+    ) -> Result<Self> {
+        let Some(socket) = socket else {
+            return Self::start(Some(cable), name, label, arguments, folder);
+        };
+        // The daemon wants its own number, which only a process knows that is about to become it; and the socket as
+        // descriptor 3, which is where the shell puts it.
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", r#"LISTEN_PID=$$ exec "$0" "$@" 3<&0 </dev/null"#]);
+        command.arg(surroundings::daemon(name)?).args(arguments);
+        let socket = socket.try_clone().context("could not pass a socket on")?;
+        let environment = [("LISTEN_FDS", "1".to_owned())];
+        Self::run(Some(cable), command, socket.into(), label, &environment, folder)
+    }
+
+    fn run(
+        cable: Option<&Cable>,
+        mut command: Command,
+        input: Stdio,
+        label: &str,
+        environment: &[(&str, String)],
+        folder: &Path,
+    ) -> Result<Self> {
         let notify = folder.join(format!("{label}.notify"));
         let ready = UnixDatagram::bind(&notify)
             .with_context(|| format!("could not listen on {}", notify.display()))?;
         ready.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let mut command = Command::new(surroundings::daemon(name)?);
-        command
-            .args(arguments)
-            .env_clear()
-            .envs(environment.iter().cloned())
-            .env("NOTIFY_SOCKET", &notify)
-            .stdin(Stdio::null());
+        command.env_clear().envs(environment.iter().cloned()).env("NOTIFY_SOCKET", &notify).stdin(input);
         let log = folder.join(format!("{label}.log"));
         let complaints = folder.join(format!("{label}.err"));
         command.stdout(Stdio::piped()).stderr(File::create(&complaints)?);
@@ -66,10 +97,10 @@ impl Daemon {
         if let Some(cable) = cable {
             cable.on_server_side(&mut command)?;
         }
-        let mut child = command.spawn().with_context(|| format!("could not start {name}"))?;
+        let mut child = command.spawn().with_context(|| format!("could not start {label}"))?;
         let output = child.stdout.take().context("the daemon has no standard output")?;
         let console = Console::start(output, &log)?;
-        let mut daemon = Self { name: label.to_owned(), child, console, log: complaints };
+        let mut daemon = Self { name: label.to_owned(), child, console, log: complaints, killed: false };
         daemon.wait_until_ready(&ready)?;
         Ok(daemon)
     }
@@ -77,6 +108,12 @@ impl Daemon {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Kills it, as a fault of its own or a lack of memory would.
+    pub fn kill(&mut self) -> Result<()> {
+        self.killed = true;
+        self.child.kill().and_then(|()| self.child.wait()).map(drop).context("could not kill a daemon")
     }
 
     /// The events so far that `wanted` wants.
@@ -131,6 +168,9 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if self.killed {
+            return;
+        }
         // The harness shows this when the scene failed, and throws it away otherwise.
         eprintln!("--- {}", self.name);
         let heard = self.console.heard();

@@ -4,9 +4,12 @@
 //! ([`surroundings`]); a layer that lacks something fails and says so. A layer is a list of named scenes
 //! ([`harness`]).
 
+pub mod bad_wire;
 pub mod daemon;
 pub mod desk;
 pub mod harness;
+pub mod herd;
 pub mod namespace;
 pub mod process;
+pub mod rack;
 pub mod surroundings;

@@ -20,7 +20,11 @@ use rustix::{
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
-use crate::{process, surroundings::Tools};
+use crate::{
+    bad_wire::{Weather, join, tap},
+    process,
+    surroundings::Tools,
+};
 
 /// The services' end of the cable, named as on the Pi.
 pub const SERVER: &str = "eth0";
@@ -33,12 +37,22 @@ pub const CLIENT_MAC: &str = "52:54:00:00:00:01";
 #[derive(Debug)]
 pub struct Cable {
     server: OwnedFd,
+    client: OwnedFd,
     ip: std::path::PathBuf,
 }
 
 impl Cable {
     /// Enters the namespaces and lays the cable. Call it once, first thing, before any thread exists.
     pub fn lay(clients: &Tools) -> Result<Self> {
+        Self::lay_as(clients, None)
+    }
+
+    /// The same, and the cable loses, doubles and delays frames as `weather` says.
+    pub fn lay_badly(clients: &Tools, weather: Weather) -> Result<Self> {
+        Self::lay_as(clients, Some(weather))
+    }
+
+    fn lay_as(clients: &Tools, weather: Option<Weather>) -> Result<Self> {
         enter(UnshareFlags::NEWNET | UnshareFlags::NEWNS)?;
         private_files().context("could not set up private folders")?;
         let ip = clients.program("ip")?;
@@ -46,17 +60,24 @@ impl Cable {
         // SAFETY: the process has one thread and shares no descriptor table with another.
         unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("could not make a network namespace")?;
         let server = own_network()?;
-        let cable = Self { server, ip };
-        // `ip` takes a namespace by its path as well as by name or process.
-        let other = format!("/proc/{}/fd/{}", std::process::id(), client.as_raw_fd());
-        cable.ip(&format!(
-            "link add {SERVER} type veth peer name {CLIENT} address {CLIENT_MAC} netns {other}"
-        ))?;
+        let cable = Self { server, client, ip };
+        let server_end =
+            weather.map(|weather| Ok::<_, anyhow::Error>((tap(SERVER)?, weather))).transpose()?;
+        if server_end.is_none() {
+            // `ip` takes a namespace by its path as well as by name or process.
+            let other = format!("/proc/{}/fd/{}", std::process::id(), cable.client.as_raw_fd());
+            cable.ip(&format!(
+                "link add {SERVER} type veth peer name {CLIENT} address {CLIENT_MAC} netns {other}"
+            ))?;
+        }
         cable.ip("link set lo up")?;
         cable.ip(&format!("link set {SERVER} up"))?;
         cable.ip(&format!("address add 10.77.0.1/24 dev {SERVER}"))?;
-        move_into_link_name_space(client.as_fd(), Some(LinkNameSpaceType::Network))
-            .context("could not go back to the clients' namespace")?;
+        cable.to_clients()?;
+        if let Some((server_end, weather)) = server_end {
+            join(server_end, tap(CLIENT)?, weather);
+            cable.ip(&format!("link set {CLIENT} address {CLIENT_MAC}"))?;
+        }
         cable.ip("link set lo up")?;
         cable.ip(&format!("link set {CLIENT} up"))?;
         Ok(cable)
@@ -72,6 +93,20 @@ impl Cable {
     /// Gives the clients' end the address 10.77.0.50, for scenes that are not about addresses.
     pub fn fixed_client_address(&self) -> Result<()> {
         self.ip(&format!("address add 10.77.0.50/24 dev {CLIENT}")).map(drop)
+    }
+
+    fn to_clients(&self) -> Result<()> {
+        move_into_link_name_space(self.client.as_fd(), Some(LinkNameSpaceType::Network))
+            .context("could not go back to the clients' namespace")
+    }
+
+    /// Does something on the services' side, such as opening a socket, which stays there.
+    pub fn at_server<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        move_into_link_name_space(self.server.as_fd(), Some(LinkNameSpaceType::Network))
+            .context("could not go to the services' namespace")?;
+        let done = act();
+        self.to_clients()?;
+        done
     }
 
     /// Has `command` run on the services' side.

@@ -4,6 +4,7 @@ mod boot;
 mod image;
 mod peer;
 mod services;
+mod storm;
 mod usual;
 
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum What {
     Boot(boot::Boot),
     /// The services beside dnsmasq, Kea, tftpd-hpa and nginx
     Services(services::Services),
+    /// A rack that is switched on at once over 100 Mbit/s: who boots when, and what share of the link that is
+    Storm(storm::Storm),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -38,6 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         What::Image(image) => image::run(arguments, image)?,
         What::Boot(boot) => boot::run(arguments, boot)?,
         What::Services(services) => services::run(arguments, services)?,
+        What::Storm(storm) => storm::run(arguments, storm)?,
     }
     Ok(ExitCode::SUCCESS)
 }

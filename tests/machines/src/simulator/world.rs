@@ -111,7 +111,7 @@ fn member(dice: &mut Random, number: u8) -> Member {
     let trouble = match dice.below(20) {
         0 => Trouble::Vanishes,
         1 => Trouble::NeverAcknowledges,
-        2 => Trouble::Floods(ms(2 + dice.below(100))),
+        2 => Trouble::Floods(ms(20 + dice.below(200))),
         _ => Trouble::None,
     };
     Member {
