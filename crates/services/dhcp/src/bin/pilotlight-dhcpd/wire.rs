@@ -22,6 +22,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// rtnetlink(7): interfaces come, go and find a cable; IPv4 addresses come and go.
 const CHANGES: u32 = (nix::libc::RTMGRP_LINK | nix::libc::RTMGRP_IPV4_IFADDR) as u32;
 
+/// What each socket may hold, in bytes: a thousand machines whose power comes back together all ask within a moment, and
+/// what is dropped here is asked again only after seconds (PXE 2.1 § 2.2.6: four).
+const RECEIVES: usize = 1 << 20;
+
 /// The interface as it is now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Link {
@@ -170,6 +174,8 @@ fn udp(interface: &str, address: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
     // Two sockets share the port, and other DHCP programs on other interfaces may, too.
     socket.set_reuse_address(true)?;
     socket.set_broadcast(true)?;
+    // The kernel takes it for a wish, and gives as much as `net.core.rmem_max` allows.
+    socket.set_recv_buffer_size(RECEIVES)?;
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.bind(&SocketAddrV4::new(address, port).into())?;
     Ok(socket.into())
