@@ -26,8 +26,10 @@ pub struct Weather {
     pub lost: u64,
     /// Frames that come twice, in thousandths.
     pub doubled: u64,
-    /// What a frame takes longer at most; each draws its own, and they overtake each other.
+    /// What a frame takes longer at most; each draws its own.
     pub jitter: Duration,
+    /// Whether frames overtake each other. Where they do not, as on any single wire, the slow hold up the quick.
+    pub overtake: bool,
     /// Where the draws begin.
     pub seed: u64,
 }
@@ -74,6 +76,7 @@ pub(crate) fn join(one: File, other: File, weather: Weather) {
             weather,
             late: BinaryHeap::new(),
             count: 0,
+            last: Instant::now(),
         };
         thread::spawn(move || way.carry(&from, &to));
     }
@@ -85,6 +88,8 @@ struct Way {
     dice: Random,
     late: BinaryHeap<Reverse<(Instant, u64, Vec<u8>)>>,
     count: u64,
+    /// When the last one arrives.
+    last: Instant,
 }
 
 impl Way {
@@ -124,8 +129,11 @@ impl Way {
                 let _ = (&*to).write(frame);
                 continue;
             }
+            let at = Instant::now() + jitter;
+            self.last = self.last.max(at);
             self.count += 1;
-            self.late.push(Reverse((Instant::now() + jitter, self.count, frame.to_vec())));
+            let at = if self.weather.overtake { at } else { self.last };
+            self.late.push(Reverse((at, self.count, frame.to_vec())));
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod content;
 pub mod dhcp;
 pub mod fetch;
 pub mod firmware;
+pub mod frame;
 pub mod machine;
 pub mod simulator;
 pub mod tftp;

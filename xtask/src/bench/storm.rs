@@ -12,7 +12,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(crate) struct Storm {
-    /// What to play: rack, loss, jitter, thousand, villains, kills [default: everything]
+    /// What to play: rack, loss, jitter, shuffle, thousand, villains, kills [default: everything but shuffle]
     scenes: Vec<String>,
     /// How many machines [default: 200, a thousand, or what the scene needs]
     #[arg(long)]

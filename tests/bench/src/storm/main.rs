@@ -18,7 +18,7 @@ use scene::Scene;
 /// Switches machines on; `cargo xtask bench storm` starts it.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// What to play [default: everything]: rack, loss, jitter, thousand, villains, kills
+    /// What to play: rack, loss, jitter, shuffle, thousand, villains, kills [default: everything but shuffle]
     scenes: Vec<String>,
     /// How many machines [default: the scene's own]
     #[arg(long)]

@@ -27,8 +27,7 @@ pub(crate) struct Scene {
     pub(crate) bytes: u64,
     /// Whether it is played when none is named.
     pub(crate) usual: bool,
-    /// Frames lost in thousandths, and jitter in milliseconds.
-    wire: Option<(u64, u64)>,
+    wire: Option<Weather>,
     wrong: Wrong,
 }
 
@@ -53,11 +52,31 @@ const RACK: Scene = Scene {
     wrong: Wrong::Nothing,
 };
 
+/// A cable that does nothing to frames.
+const FAIR: Weather = Weather { lost: 0, doubled: 0, jitter: Duration::ZERO, overtake: false, seed: 1 };
+
 /// All of them.
 pub(crate) const ALL: &[Scene] = &[
     RACK,
-    Scene { name: "loss", title: "2 % of all frames are lost", wire: Some((20, 0)), ..RACK },
-    Scene { name: "jitter", title: "up to 200 ms of jitter", wire: Some((0, 200)), ..RACK },
+    Scene {
+        name: "loss",
+        title: "2 % of all frames are lost",
+        wire: Some(Weather { lost: 20, ..FAIR }),
+        ..RACK
+    },
+    Scene {
+        name: "jitter",
+        title: "up to 200 ms of jitter, in order",
+        wire: Some(Weather { jitter: Duration::from_millis(200), ..FAIR }),
+        ..RACK
+    },
+    Scene {
+        name: "shuffle",
+        title: "up to 200 ms of jitter, and frames overtake each other",
+        wire: Some(Weather { jitter: Duration::from_millis(200), overtake: true, ..FAIR }),
+        usual: false,
+        ..RACK
+    },
     Scene { name: "thousand", title: "a hall is switched on", machines: 1000, ..RACK },
     Scene {
         name: "villains",
@@ -85,10 +104,7 @@ pub(crate) fn play(scene: &Scene, machines: u32, bytes: u64, seed: u64) -> Resul
     let clients = Tools::clients()?;
     let cable = match scene.wire {
         None => Cable::lay(&clients)?,
-        Some((lost, jitter)) => {
-            let jitter = Duration::from_millis(jitter);
-            Cable::lay_badly(&clients, Weather { lost, doubled: 0, jitter, seed })?
-        }
+        Some(weather) => Cable::lay_badly(&clients, Weather { seed, ..weather })?,
     };
     link::shape(&cable, &clients)?;
     herd::prepare(&cable)?;
