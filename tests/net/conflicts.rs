@@ -48,6 +48,7 @@ pub(crate) fn squatter() -> Result<()> {
     ensure!(conflict["address"] == TAKEN && conflict["by"] == SQUATTER, "{conflict}");
     let offers = server.events(|event| event["stage"] == "offer" && event["address"] == TAKEN);
     ensure!(offers.len() == 1, "the offer did not wait for an answer, and was the only one: {offers:?}");
+    server.event("an acknowledgement", |event| event["stage"] == "ack")?;
     let acks = server.events(|event| event["stage"] == "ack");
     ensure!(acks.len() == 1 && acks[0]["address"] != TAKEN, "{acks:?}\n{said}");
     Ok(())

@@ -1,11 +1,15 @@
 //! Layer `net`: the daemons and other people's clients at the two ends of a cable, in namespaces of an ordinary
 //! user.
 
+mod clients;
 mod conflicts;
+mod full;
 mod guard;
 mod hostile;
 mod leases;
 mod loss;
+mod machines;
+mod malice;
 mod names;
 mod slow;
 mod stage;
@@ -23,9 +27,14 @@ fn main() -> ExitCode {
             ("leases-dhclient", leases::dhclient),
             ("leases-dhcpcd", leases::dhcpcd),
             ("leases-reserved", leases::reserved),
+            ("leases-networkd", clients::networkd),
+            ("leases-nmap", clients::nmap),
+            ("leases-perfdhcp", clients::perfdhcp),
             ("leases-slow-card", slow::card),
+            ("leases-full-card", full::card),
             ("conflict-squatter", conflicts::squatter),
             ("guard-silent", guard::silent),
+            ("guard-link", guard::link),
             ("tftp-atftp", transfers::atftp),
             ("tftp-curl", transfers::curl),
             ("tftp-hpa", transfers::tftp_hpa),
@@ -36,6 +45,8 @@ fn main() -> ExitCode {
             ("storm-faults", storm::faults),
             ("storm-killed", storm::killed),
             ("hostile-dhcp", hostile::dhcp),
+            ("hostile-dhcp-starvation", malice::starvation),
+            ("hostile-dhcp-bombs", malice::bombs),
             ("hostile-tftp", hostile::tftp),
             ("hostile-http", hostile::http),
         ],

@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::{
-    mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change},
+    mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change, mount_remount},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
 };
 
@@ -132,6 +132,19 @@ fn own_network() -> Result<OwnedFd> {
 /// thing, before any thread exists.
 pub fn own_mounts() -> Result<()> {
     enter(UnshareFlags::NEWNS)
+}
+
+/// Makes `/sys` of this process's mounts read-only, as in a container.
+pub fn read_only_system() -> Result<()> {
+    mount_bind_recursive("/sys", "/sys").context("could not put /sys over itself")?;
+    mount_remount("/sys", MountFlags::BIND | MountFlags::RDONLY, "").context("could not make /sys read-only")
+}
+
+/// Puts a disk of so many KiB over `folder`, in memory: one that can be filled.
+pub fn small_disk(folder: &Path, kib: u32) -> Result<()> {
+    let options = std::ffi::CString::new(format!("size={kib}k")).context("a size is a number")?;
+    mount("tmpfs", folder, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
+        .with_context(|| format!("could not mount a tmpfs on {}", folder.display()))
 }
 
 fn enter(kinds: UnshareFlags) -> Result<()> {

@@ -49,6 +49,7 @@ impl Layer {
 
 /// The daemons that the `net` layer and `bench services` run on this machine, and what is loaded into one.
 pub(crate) const DAEMONS: &[&str] = &[
+    "pilotlight-ctl",
     "pilotlight-dhcp",
     "pilotlight-dns",
     "pilotlight-http",

@@ -26,6 +26,10 @@ pub const EVENTS_DIR: &str = "/var/lib/pilotlight/events";
 pub const LAST_GOOD_LAB: &str = "/var/lib/pilotlight/lab/lab.toml";
 /// The DHCP server's leases.
 pub const DHCP_STATE: &str = "/var/lib/pilotlight/dhcp";
+/// What the DHCP server is doing, in one line.
+pub const DHCP_STATUS: &str = "/run/pilotlight/dhcp/status";
+/// The socket over which the DHCP server is asked for other ones; its group are the operators.
+pub const DHCP_SOCKET: &str = "/run/pilotlight/dhcp.sock";
 /// Where the time server leaves the time.
 pub const NTP_STATE: &str = "/var/lib/pilotlight/ntp";
 /// Says that an operator has set the clock since the Pi was started, and to what: seconds since 1970.

@@ -3,7 +3,7 @@
 //! Started by `cargo xtask bench services`, which builds the daemons as they are on the card (profile `release`) and says
 //! where everything is. Each subject runs in a process of its own, which enters namespaces before it has threads.
 
-#[expect(dead_code, reason = "for the subjects, which come next")]
+mod dhcp;
 mod figures;
 #[expect(dead_code, reason = "for the subjects, which come next")]
 mod rig;
@@ -29,7 +29,7 @@ struct Arguments {
 /// What can be measured: a name, and what measures it and prints a table, given the number of rounds.
 type Subject = (&'static str, fn(u32) -> Result<()>);
 
-const SUBJECTS: &[Subject] = &[];
+const SUBJECTS: &[Subject] = &[("dhcp", dhcp::measure)];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {

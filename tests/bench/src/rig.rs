@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use pilotlight_tests::{
     daemon::Daemon,
     namespace::Cable,
@@ -67,7 +67,8 @@ impl Rig {
 pub(crate) struct Peer(Child);
 
 impl Peer {
-    fn start(mut command: Command) -> Result<Self> {
+    /// Starts what `command` says, as it says.
+    pub(crate) fn start(mut command: Command) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         Ok(Self(command.spawn().with_context(|| format!("could not start {name}"))?))
     }
@@ -75,6 +76,14 @@ impl Peer {
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Fails unless it is still running.
+    pub(crate) fn must_be_alive(&mut self) -> Result<()> {
+        match self.0.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the server has ended: {status}"),
+        }
     }
 }
 

@@ -121,7 +121,7 @@ fn dhcp_server(input: &[u8]) -> u64 {
     for (number, message) in messages(input).enumerate() {
         let now = number as u64 * 45_000;
         let at_boot_port = number % 5 == 4;
-        let actions =
+        let mut actions =
             if at_boot_port { server.handle_boot(message, client) } else { server.handle(now, message) };
         let silent = actions.reply.is_none();
         assert!(
@@ -144,8 +144,15 @@ fn dhcp_server(input: &[u8]) -> u64 {
             );
             assert!(Packet::parse(&reply.payload).is_ok(), "an answer that cannot be read");
         }
-        if let Some(change) = actions.persist.filter(|_| number % 4 == 3) {
-            server.not_written(now, &change);
+        match actions.persist {
+            Some(change) if number % 4 == 3 => {
+                let left_s = server.not_written(now, &change, actions.reply.as_mut());
+                let promised = actions.reply.as_ref().and_then(|reply| Packet::parse(&reply.payload).ok());
+                let promised = promised.and_then(|packet| packet.number32(51));
+                assert!(left_s.is_none() || left_s == promised, "{left_s:?} is left, {promised:?} promised");
+            }
+            Some(change) => server.written(&change),
+            None => {}
         }
         story.push((silent, actions.dropped.map(|dropped| dropped.kind), actions.events.len()));
     }
@@ -229,7 +236,7 @@ fn ntp(input: &[u8]) -> u64 {
 /// What was read can be written again, and is the same.
 fn dhcp_journal(input: &[u8]) -> u64 {
     let journal = store::read(input, "this boot", 1_000);
-    let again = [store::HEADER.to_owned(), journal.lines.values().cloned().collect()].concat();
+    let again = [store::HEADER.to_owned(), journal.kept.values().map(store::Kept::line).collect()].concat();
     let read = store::read(again.as_bytes(), "this boot", 1_000);
     assert_eq!((&read.leases, read.damaged), (&journal.leases, 0), "written again it is another journal");
     kind((journal.leases.len().min(4), journal.damaged.min(4)))

@@ -52,6 +52,8 @@ pub(crate) struct Facts {
     pub(crate) lab: Value,
     /// `init`'s word on the card; null when there is none.
     pub(crate) card: Value,
+    /// The DHCP server's word on itself; empty when there is none.
+    pub(crate) dhcp: String,
     /// The failed units, or why that is not known.
     pub(crate) failed: Result<Vec<String>, String>,
 }
@@ -76,6 +78,11 @@ pub(crate) fn line(facts: &Facts) -> String {
     let _ = write!(text, ", lab: {}", state(&facts.lab, &facts.lab["source"], &facts.lab["problem"]));
     let data = &facts.card["data"];
     let _ = write!(text, ", data: {}", state(data, &data["state"], &data["reason"]));
+    // What it says while all is well is not worth the room.
+    let dhcp = first_line(&facts.dhcp);
+    if dhcp.starts_with("silent") || dhcp.contains("cannot") {
+        let _ = write!(text, ", dhcp: {dhcp}");
+    }
     let failed = match &facts.failed {
         Ok(units) if units.is_empty() => "none".to_owned(),
         Ok(units) => units.join(" "),
@@ -134,6 +141,7 @@ mod tests {
             }),
             lab: json!({ "source": "card", "problem": null }),
             card: json!({ "data": { "state": "ok", "reason": null } }),
+            dhcp: "serving eth0\n".to_owned(),
             failed: Ok(Vec::new()),
         }
     }
@@ -165,6 +173,8 @@ mod tests {
         let card = json!({ "data": { "state": "corrupt", "reason": "no ext4" } });
         check(Facts { card, ..facts() }, "data: corrupt (no ext4), failed");
         check(Facts { card: Value::Null, lab: json!(7), ..facts() }, "lab: unreadable, data: unknown");
+        let silent = "silent: another DHCP server at 192.168.1.1 answers on eth0";
+        check(Facts { dhcp: format!("{silent}\n"), ..facts() }, &format!(", dhcp: {silent}, failed"));
         let list = "a.service loaded failed failed A\n\nb.mount loaded failed failed B\n";
         check(Facts { failed: Ok(units(list)), ..facts() }, "failed units: a.service b.mount");
         check(Facts { failed: Err("gone".to_owned()), ..facts() }, "failed units: unknown (gone)");

@@ -4,6 +4,7 @@
 //! for over their sockets.
 
 mod clock;
+mod dhcp;
 mod events;
 mod line;
 mod node;
@@ -61,6 +62,12 @@ enum Verb {
         #[arg(long, value_name = "TIME")]
         set: Option<String>,
     },
+    /// Looks for other DHCP servers on the Pi's wire, and says what they offer.
+    DhcpServers {
+        /// The DHCP server's socket.
+        #[arg(long, value_name = "SOCKET", default_value = paths::DHCP_SOCKET)]
+        socket: PathBuf,
+    },
     /// Hands standard input and output to the update service: what `cargo xtask push` speaks to.
     Update,
 }
@@ -71,6 +78,7 @@ fn main() -> ExitCode {
         Verb::Events { follow, log } => events::print(&log, follow),
         Verb::Node { machine, log, lab } => node::print(&machine, &lab, &log),
         Verb::Clock { set } => clock::run(set.as_deref()),
+        Verb::DhcpServers { socket } => dhcp::servers(&socket),
         Verb::Update => update::relay(),
     };
     match result {

@@ -32,6 +32,7 @@ pub(crate) fn ready(journal: bool, failed_units: Option<&Path>) -> anyhow::Resul
         address,
         lab: status(paths::LAB_STATUS),
         card: status(paths::CARD_STATUS),
+        dhcp: fs::read_to_string(paths::DHCP_STATUS).unwrap_or_default(),
         failed: failed(failed_units).map_err(|error| format!("{error:#}")),
     };
     let line = line::line(&facts);

@@ -5,14 +5,11 @@
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{Flags, MessageType, Opcode};
+use dhcproto::v4::{MessageType, Opcode};
 use pilotlight_kit::Event;
 use pilotlight_lab::{Lab, MacAddr};
 
-use crate::{
-    Millis,
-    packet::{Draft, Packet},
-};
+use crate::{Millis, packet::Packet, survey::question};
 
 /// How often it asks before it believes the silence.
 const ROUNDS: u32 = 3;
@@ -145,22 +142,7 @@ impl Guard {
 
     fn ask(&mut self, now: Millis, round: u32, xid: u32) -> Wish {
         self.state = State::Asking { round, xid, until: now + ROUND };
-        let none = Ipv4Addr::UNSPECIFIED;
-        let draft = Draft {
-            op: Opcode::BootRequest,
-            xid,
-            // The answer must come by broadcast: the address that is offered is never taken.
-            flags: Flags::default().set_broadcast(),
-            ciaddr: none,
-            yiaddr: none,
-            siaddr: none,
-            giaddr: none,
-            mac: self.mac,
-            file: String::new(),
-            options: vec![(53, vec![u8::from(MessageType::Discover)]), (55, vec![1, 3, 6])],
-            relay_information: None,
-        };
-        Wish { send: draft.write(548).ok(), event: None }
+        Wish { send: question(self.mac, xid, false).ok(), event: None }
     }
 }
 
@@ -168,9 +150,11 @@ impl Guard {
 mod tests {
     use std::time::Duration;
 
+    use dhcproto::v4::Flags;
     use pilotlight_lab::{Mode, Network};
 
     use super::*;
+    use crate::packet::Draft;
 
     fn lab(probe_first: bool) -> Lab {
         let network = Network {

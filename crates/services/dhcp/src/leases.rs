@@ -3,6 +3,11 @@
 //! Machines are told apart by hardware address alone, whatever client identifier they send: boot ROM, loader,
 //! installer and system each bring their own (RFC 4361 § 6.3), and a machine must not move between them.
 //! Reserved addresses never come up here. Nothing here is durable: `store` keeps what was promised.
+//!
+//! A wire full of strangers costs no more for each than an empty one: what is free, and what is free next, is found
+//! without a search.
+
+mod gaps;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,6 +17,7 @@ use std::{
 use pilotlight_lab::{Lab, MacAddr, Pool};
 
 use crate::Millis;
+use gaps::Gaps;
 
 /// How long an offered address is kept for the machine it was offered to.
 pub const OFFER_HOLD: Millis = 60_000;
@@ -43,6 +49,8 @@ struct Entry {
     mac: MacAddr,
     standing: Standing,
     until: Millis,
+    /// Until when the machine has the address by what is on the card.
+    written: Millis,
 }
 
 /// The pool's addresses and who has them.
@@ -53,6 +61,12 @@ pub struct Leases {
     excluded: BTreeSet<Ipv4Addr>,
     entries: BTreeMap<Ipv4Addr, Entry>,
     by_mac: BTreeMap<MacAddr, Ipv4Addr>,
+    /// Addresses of the pool that nobody was given.
+    untouched: Gaps,
+    /// When what was merely offered is free again.
+    offers: BTreeSet<(Millis, Ipv4Addr)>,
+    /// When everything else is.
+    leases: BTreeSet<(Millis, Ipv4Addr)>,
 }
 
 impl Leases {
@@ -62,14 +76,27 @@ impl Leases {
         let base = Ipv4Addr::from_bits(network.address.to_bits() & network.mask().to_bits());
         let excluded = lab.nodes.iter().filter_map(|node| node.address);
         let excluded = excluded.chain(network.router).chain(network.dns.iter().copied());
-        let excluded = excluded.chain([network.address, network.broadcast(), base]).collect();
-        Self { pool: network.pool, excluded, entries: BTreeMap::new(), by_mac: BTreeMap::new() }
+        let excluded: BTreeSet<_> = excluded.chain([network.address, network.broadcast(), base]).collect();
+        let mut untouched = Gaps::default();
+        if let Some(Pool { first, last }) = network.pool {
+            untouched = Gaps::all(first.to_bits(), last.to_bits());
+            excluded.iter().for_each(|address| untouched.take(address.to_bits()));
+        }
+        Self {
+            pool: network.pool,
+            excluded,
+            entries: BTreeMap::new(),
+            by_mac: BTreeMap::new(),
+            untouched,
+            offers: BTreeSet::new(),
+            leases: BTreeSet::new(),
+        }
     }
 
     /// Takes up a lease from before a restart. One that the lab has no room for any more is forgotten.
     pub fn restore(&mut self, mac: MacAddr, address: Ipv4Addr, until: Millis) {
         if self.in_pool(address) && self.entries.len() < MOST_ENTRIES {
-            self.put(mac, address, Standing::Bound, until);
+            self.put(address, Entry { mac, standing: Standing::Bound, until, written: until });
         }
     }
 
@@ -108,45 +135,60 @@ impl Leases {
         mac: MacAddr,
         wanted: Option<Ipv4Addr>,
     ) -> Result<Ipv4Addr, NoAddress> {
-        if self.entries.len() >= MOST_ENTRIES {
-            self.forget_offers(now);
-        }
         let own = self.held_by(mac).filter(|address| self.available_to(now, mac, *address));
         let wanted = wanted.filter(|address| self.available_to(now, mac, *address));
         let address = match own.or(wanted) {
             Some(address) => address,
             None => {
-                self.untouched(now, mac)?.or_else(|| self.longest_free(now)).ok_or(NoAddress::Exhausted)?
+                self.forget_offers(now);
+                self.untouched(mac)?.or_else(|| self.longest_free(now)).ok_or(NoAddress::Exhausted)?
             }
         };
-        let standing = match self.entries.get(&address) {
-            Some(entry) if entry.mac == mac && entry.standing == Standing::Bound => Standing::Bound,
-            _ => Standing::Offered,
+        let offer = Entry { mac, standing: Standing::Offered, until: now + OFFER_HOLD, written: 0 };
+        let entry = match self.entries.get(&address) {
+            Some(entry) if entry.mac == mac && entry.standing != Standing::Declined => {
+                Entry { until: entry.until.max(offer.until), ..*entry }
+            }
+            _ => offer,
         };
-        let until = self.entries.get(&address).map_or(0, |entry| entry.until).max(now + OFFER_HOLD);
-        self.put(mac, address, standing, until);
+        self.put(address, entry);
         Ok(address)
     }
 
     /// Gives the address to the machine. The caller has asked [`Self::available_to`].
     pub fn bind(&mut self, mac: MacAddr, address: Ipv4Addr, until: Millis) {
-        self.put(mac, address, Standing::Bound, until);
+        let own = self.entries.get(&address).filter(|entry| entry.mac == mac);
+        let written = own.map_or(0, |entry| entry.written);
+        self.put(address, Entry { mac, standing: Standing::Bound, until, written });
     }
 
-    /// Takes the promise back when it could not be written down: the address is merely kept for a minute.
-    pub fn unbind(&mut self, now: Millis, mac: MacAddr, address: Ipv4Addr) {
-        if self.entries.get(&address).is_some_and(|entry| entry.mac == mac) {
-            self.put(mac, address, Standing::Offered, now + OFFER_HOLD);
+    /// What was promised by [`Self::bind`] is on the card.
+    pub fn written(&mut self, mac: MacAddr, address: Ipv4Addr, until: Millis) {
+        if let Some(entry) = self.entries.get_mut(&address).filter(|entry| entry.mac == mac) {
+            entry.written = until;
         }
+    }
+
+    /// Takes the promise back when it could not be written down: what is left is what the card says, and where that is
+    /// nothing, the address is merely kept for a minute. Says until when the machine has it.
+    pub fn unbind(&mut self, now: Millis, mac: MacAddr, address: Ipv4Addr) -> Option<Millis> {
+        let entry = *self.entries.get(&address).filter(|entry| entry.mac == mac)?;
+        if entry.standing == Standing::Bound && entry.written > now {
+            self.put(address, Entry { until: entry.written, ..entry });
+            return Some(entry.written);
+        }
+        self.put(address, Entry { mac, standing: Standing::Offered, until: now + OFFER_HOLD, written: 0 });
+        None
     }
 
     /// Ends the machine's lease; the address stays the first one it is offered. False when it has no such.
     pub fn release(&mut self, now: Millis, mac: MacAddr, address: Ipv4Addr) -> bool {
-        let Some(entry) = self.entries.get_mut(&address) else { return false };
-        if entry.mac != mac || entry.standing == Standing::Declined {
+        let entry = self.entries.get(&address).copied();
+        let Some(entry) = entry.filter(|entry| entry.mac == mac && entry.standing != Standing::Declined)
+        else {
             return false;
-        }
-        entry.until = now;
+        };
+        self.put(address, Entry { until: now, written: 0, ..entry });
         true
     }
 
@@ -164,8 +206,9 @@ impl Leases {
         if self.held_by(mac) != Some(address) {
             return false;
         }
+        let entry = Entry { mac, standing: Standing::Declined, until: now + QUARANTINE, written: 0 };
+        self.put(address, entry);
         self.by_mac.remove(&mac);
-        self.entries.insert(address, Entry { mac, standing: Standing::Declined, until: now + QUARANTINE });
         true
     }
 
@@ -190,54 +233,55 @@ impl Leases {
         Some(address)
     }
 
-    fn put(&mut self, mac: MacAddr, address: Ipv4Addr, standing: Standing, until: Millis) {
-        if self.held_by(mac).is_some_and(|other| other != address) {
-            self.forget(mac);
+    fn put(&mut self, address: Ipv4Addr, entry: Entry) {
+        if self.held_by(entry.mac).is_some_and(|other| other != address) {
+            self.forget(entry.mac);
         }
         self.remove(address);
-        self.entries.insert(address, Entry { mac, standing, until });
-        self.by_mac.insert(mac, address);
+        self.untouched.take(address.to_bits());
+        self.ends(entry.standing).insert((entry.until, address));
+        self.entries.insert(address, entry);
+        self.by_mac.insert(entry.mac, address);
     }
 
     fn remove(&mut self, address: Ipv4Addr) {
-        if let Some(entry) = self.entries.remove(&address)
-            && self.by_mac.get(&entry.mac) == Some(&address)
-        {
+        let Some(entry) = self.entries.remove(&address) else { return };
+        self.ends(entry.standing).remove(&(entry.until, address));
+        self.untouched.give_back(address.to_bits());
+        if self.by_mac.get(&entry.mac) == Some(&address) {
             self.by_mac.remove(&entry.mac);
         }
     }
 
+    fn ends(&mut self, standing: Standing) -> &mut BTreeSet<(Millis, Ipv4Addr)> {
+        match standing {
+            Standing::Offered => &mut self.offers,
+            Standing::Bound | Standing::Declined => &mut self.leases,
+        }
+    }
+
+    /// An offer that nobody took leaves no trace.
     fn forget_offers(&mut self, now: Millis) {
-        let stale = |entry: &Entry| entry.standing == Standing::Offered && entry.until <= now;
-        let addresses: Vec<_> =
-            self.entries.iter().filter(|(_, entry)| stale(entry)).map(|(address, _)| *address).collect();
-        for address in addresses {
+        while let Some((_, address)) = self.offers.first().filter(|(until, _)| *until <= now) {
+            let address = *address;
             self.remove(address);
         }
     }
 
     /// An address that nobody was ever given. Where the search starts depends on the machine alone, so that
     /// it tends to get the same address even when all leases are lost.
-    fn untouched(&self, now: Millis, mac: MacAddr) -> Result<Option<Ipv4Addr>, NoAddress> {
+    fn untouched(&self, mac: MacAddr) -> Result<Option<Ipv4Addr>, NoAddress> {
         let pool = self.pool.ok_or(NoAddress::NoPool)?;
         if self.entries.len() >= MOST_ENTRIES {
             return Ok(None);
         }
         let (first, last) = (pool.first.to_bits(), pool.last.to_bits());
         let start = first + (fnv1a(&mac.0) % (u64::from(last - first) + 1)) as u32;
-        let fresh = |address: &Ipv4Addr| {
-            !self.excluded.contains(address)
-                && self
-                    .entries
-                    .get(address)
-                    .is_none_or(|entry| entry.standing == Standing::Offered && entry.until <= now)
-        };
-        Ok((start..=last).chain(first..start).map(Ipv4Addr::from_bits).find(fresh))
+        Ok(self.untouched.next(start).map(Ipv4Addr::from_bits))
     }
 
     fn longest_free(&self, now: Millis) -> Option<Ipv4Addr> {
-        let free = self.entries.iter().filter(|(_, entry)| entry.until <= now);
-        free.min_by_key(|(_, entry)| entry.until).map(|(address, _)| *address)
+        self.leases.first().filter(|(until, _)| *until <= now).map(|(_, address)| *address)
     }
 }
 

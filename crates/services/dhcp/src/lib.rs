@@ -11,6 +11,7 @@ pub mod packet;
 mod reply;
 pub mod server;
 pub mod store;
+pub mod survey;
 
 /// Milliseconds since the Pi's power-on (`CLOCK_BOOTTIME`): it never steps, whatever sets the time of day.
 pub type Millis = u64;

@@ -19,7 +19,7 @@ pub const SERVER_PORT: u16 = 67;
 pub const CLIENT_PORT: u16 = 68;
 
 /// The fixed part of a message with the cookie, in bytes.
-const FIXED: usize = 240;
+pub(crate) const FIXED: usize = 240;
 /// The shortest message that every relay and client takes, in bytes (RFC 1542 § 2.1).
 const SHORTEST: usize = 300;
 /// IP and UDP headers, in bytes: option 57 counts them in.

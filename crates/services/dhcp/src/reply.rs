@@ -8,7 +8,7 @@ use pilotlight_lab::{Lab, Node};
 
 use crate::{
     Millis,
-    packet::{Draft, Packet},
+    packet::{Draft, FIXED, Packet},
 };
 
 /// The class identifier (option 60) of PXE firmware, which goes on with its architecture.
@@ -37,6 +37,10 @@ const RASPBERRY_PI_3: [u8; 3] = [0xb8, 0x27, 0xeb];
 const RASPBERRY_PI_3_WAITS: Millis = 2_000;
 /// PXE 2.1 table 2-1, tag 71: the boot server's type and layer that a client chose, which it wants back.
 const PXE_BOOT_ITEM: u8 = 71;
+/// RFC 5071 § 3.
+const PXELINUX_MAGIC: [u8; 4] = [0xf1, 0x00, 0x74, 0x7e];
+/// How long PXELINUX waits after it found no configuration, before it has the machine start over (RFC 5071 § 6).
+const PXELINUX_REBOOTS_AFTER_S: u32 = 30;
 /// iPXE's encapsulated option 0xb0 (`no-pxedhcp`): do not wait two seconds for other boot servers.
 const IPXE_NO_PROXY: &[u8] = &[0xb0, 1, 1];
 
@@ -139,6 +143,31 @@ pub(crate) fn answer(request: &Packet, terms: &Terms<'_>) -> Draft {
     draft
 }
 
+/// Has an answer that is written promise `lease_s` seconds instead of what it does.
+pub(crate) fn shorten(payload: &mut [u8], lease_s: u32) {
+    let mut rest = payload.get_mut(FIXED..).unwrap_or_default();
+    while let [code, after @ ..] = rest {
+        let code = *code;
+        if code == 0 {
+            rest = after;
+            continue;
+        }
+        let Some((length, after)) = after.split_first_mut() else { return };
+        let Some((value, after)) = after.split_at_mut_checked(usize::from(*length)) else { return };
+        let said = times(lease_s).into_iter().find(|(known, _)| *known == code);
+        if let (Some((_, seconds)), Ok(value)) = (said, <&mut [u8; 4]>::try_from(value)) {
+            *value = seconds.to_be_bytes();
+        }
+        rest = after;
+    }
+}
+
+/// A lease's options, and their values in seconds: RFC 2131 § 4.4.5's own defaults, said aloud: half of the lease and
+/// seven eighths of it.
+fn times(lease_s: u32) -> [(u8, u32); 3] {
+    [(51, lease_s), (58, lease_s / 2), (59, lease_s - lease_s / 8)]
+}
+
 /// A NAK, with a reason for people.
 pub(crate) fn refusal(request: &Packet, server: Ipv4Addr, reason: &str) -> Draft {
     let mut draft = blank(request, MessageType::Nak, server);
@@ -172,14 +201,11 @@ fn blank(request: &Packet, kind: MessageType, server: Ipv4Addr) -> Draft {
 
 fn lease_options(draft: &mut Draft, terms: &Terms<'_>) {
     if let Some(lease_s) = terms.lease_s {
-        draft.options.push((51, lease_s.to_be_bytes().to_vec()));
+        let times = times(lease_s).map(|(code, seconds)| (code, seconds.to_be_bytes().to_vec()));
+        draft.options.extend(times);
     }
-    draft.options.push((1, terms.lab.network.mask().octets().to_vec()));
-    if let Some(lease_s) = terms.lease_s {
-        // RFC 2131 § 4.4.5's own defaults, said aloud: half of the lease and seven eighths of it.
-        draft.options.push((58, (lease_s / 2).to_be_bytes().to_vec()));
-        draft.options.push((59, (lease_s - lease_s / 8).to_be_bytes().to_vec()));
-    }
+    let mask = terms.lab.network.mask().octets().to_vec();
+    draft.options.push((1, mask));
 }
 
 fn boot_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {
@@ -199,9 +225,28 @@ fn boot_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {
     draft.options.push((67, boot.file.clone().into_bytes()));
     draft.options.push((66, boot.server.to_string().into_bytes()));
     // RFC 5859: as an address, for those that ask for it so.
-    if request.option(55).is_some_and(|wanted| wanted.contains(&150)) {
+    if asks_for(request, 150) {
         draft.options.push((150, boot.server.octets().to_vec()));
     }
+    if boot.file.ends_with("pxelinux.0") {
+        pxelinux_options(draft, request, terms);
+    }
+}
+
+/// RFC 5071, for those that ask for it: PXELINUX finds its configuration without these as well, after a few more questions.
+fn pxelinux_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {
+    let configuration = terms.node.map(|node| format!("pxelinux.cfg/01-{}", node.mac.hyphenated()));
+    let options = [
+        (208, PXELINUX_MAGIC.to_vec()),
+        (209, configuration.unwrap_or_default().into_bytes()),
+        (211, PXELINUX_REBOOTS_AFTER_S.to_be_bytes().to_vec()),
+    ];
+    draft.options.extend(options.into_iter().filter(|(code, _)| asks_for(request, *code)));
+}
+
+/// Whether a client names this option: some are for nobody else.
+fn asks_for(request: &Packet, code: u8) -> bool {
+    request.option(55).is_some_and(|wanted| wanted.contains(&code))
 }
 
 /// What tells the firmware that the boot file is meant for it, and not to look for another.
@@ -252,6 +297,10 @@ fn network_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {
     option(12, terms.node.map(|node| node.name.clone().into_bytes()).unwrap_or_default());
     option(15, network.domain.clone().into_bytes());
     option(119, search_list(&network.domain));
+    // RFC 3442: who asks for routes takes no notice of option 3, so the one that there is must be among them.
+    if asks_for(request, 121) {
+        option(121, network.router.iter().flat_map(|router| [&[0][..], &router.octets()].concat()).collect());
+    }
     option(28, network.broadcast().octets().to_vec());
     // The Pi, which says itself whether it is to be believed (RFC 2132 § 8.3; option 4 is an older protocol's).
     option(42, network.address.octets().to_vec());

@@ -21,6 +21,9 @@ use crate::{
 /// The shortest lease that a client may ask for, in seconds: the shortest that lab.toml can say, too.
 const SHORTEST_LEASE_S: u32 = 120;
 
+/// Less of a lease than this is not worth an answer, in seconds: its machine asks again before it ends.
+const SHORTEST_REST_S: u32 = 20;
+
 /// What to do about one message, in this order: write `persist` down, send `reply`, report `events`. When
 /// writing fails, `reply` and `events` are void.
 #[derive(Debug, Default)]
@@ -148,9 +151,23 @@ impl Server {
         Some(event.fact("address", address.to_string()).fact("by", by.to_string()))
     }
 
-    /// Takes a promise back that could not be written down.
-    pub fn not_written(&mut self, now: Millis, change: &Change) {
-        self.leases.unbind(now, change.mac, change.address);
+    /// What was to be written down is on the card.
+    pub fn written(&mut self, change: &Change) {
+        self.leases.written(change.mac, change.address, change.at + u64::from(change.lease_s) * 1000);
+    }
+
+    /// What was to be written down could not be. Where the card has an older promise of the same address to the same
+    /// machine, `reply` is made to promise no more than is left of that, and the answer is that in seconds: it may leave.
+    /// Otherwise it may not. That a lease ended is true whether it was written or not.
+    pub fn not_written(&mut self, now: Millis, change: &Change, reply: Option<&mut Outgoing>) -> Option<u32> {
+        if change.lease_s == 0 {
+            return None;
+        }
+        let until = self.leases.unbind(now, change.mac, change.address)?;
+        let left_s = u32::try_from(until.saturating_sub(now) / 1000).ok()?;
+        let reply = reply.filter(|_| left_s >= SHORTEST_REST_S)?;
+        reply::shorten(&mut reply.payload, left_s);
+        Some(left_s)
     }
 
     fn decide(&mut self, now: Millis, packet: &Packet) -> Result<Actions, Silence> {

@@ -10,7 +10,7 @@
 //! the lease counts in full from then on, which at worst keeps an address back a while longer than promised,
 //! and never gives it to a second machine.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use pilotlight_lab::MacAddr;
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,23 @@ struct Record {
     at_ms: Millis,
 }
 
-/// The line to write for a lease that was given in this boot.
+/// A lease that is written down, and the boot that it was given in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The lease.
+    pub change: Change,
+    /// The kernel's name of that boot.
+    pub boot: Arc<str>,
+}
+
+impl Kept {
+    /// The line to write for it.
+    pub fn line(&self) -> String {
+        line(&self.change, &self.boot)
+    }
+}
+
+/// The line to write for a lease that was given in the boot `boot`.
 pub fn line(change: &Change, boot: &str) -> String {
     let record = Record {
         address: change.address,
@@ -63,8 +79,8 @@ pub fn line(change: &Change, boot: &str) -> String {
 pub struct Journal {
     /// Whose each address is, and until when in this boot.
     pub leases: BTreeMap<Ipv4Addr, (MacAddr, Millis)>,
-    /// The lines they come from, to write them again.
-    pub lines: BTreeMap<Ipv4Addr, String>,
+    /// The same as they were written, to write them again.
+    pub kept: BTreeMap<Ipv4Addr, Kept>,
     /// How many lines were acknowledged once and are lost.
     pub damaged: usize,
 }
@@ -77,6 +93,7 @@ pub fn read(bytes: &[u8], boot: &str, now: Millis) -> Journal {
     }
     // Bad lines at the very end are a torn write. They become damage when a good one follows.
     let mut doubtful = 0;
+    let mut boots: Vec<Arc<str>> = Vec::new();
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
     if lines.next() != Some(HEADER.as_bytes()) {
         journal.damaged += 1;
@@ -90,7 +107,13 @@ pub fn read(bytes: &[u8], boot: &str, now: Millis) -> Journal {
         let from = if record.boot == boot { record.at_ms.min(now) } else { now };
         let until = from.saturating_add(u64::from(record.lease_s) * 1000);
         journal.leases.insert(record.address, (mac, until));
-        journal.lines.insert(record.address, String::from_utf8_lossy(line).into_owned());
+        let known = boots.iter().find(|known| ***known == *record.boot).cloned();
+        let boot = known.unwrap_or_else(|| {
+            boots.push(record.boot.as_str().into());
+            record.boot.as_str().into()
+        });
+        let change = Change { mac, address: record.address, lease_s: record.lease_s, at: record.at_ms };
+        journal.kept.insert(record.address, Kept { change, boot });
     }
     journal
 }
@@ -141,7 +164,7 @@ mod tests {
             read(journal(&[change(1, 600, 1), change(2, 600, 2), change(1, 900, 3)]).as_bytes(), "a", 3);
         assert_eq!(read.leases[&Ipv4Addr::new(10, 0, 0, 1)].1, 900_003);
         assert_eq!(
-            read.lines.values().cloned().collect::<String>(),
+            read.kept.values().map(Kept::line).collect::<String>(),
             [line(&change(1, 900, 3), "a"), line(&change(2, 600, 2), "a"),].concat()
         );
     }

@@ -140,7 +140,7 @@ impl Pi {
         self.server = Server::new(self.lab.clone());
         let read = store::read(&self.journal, "boot", millis(now));
         // As the daemon does: what is good is written anew.
-        let lines: String = read.lines.values().map(String::as_str).collect();
+        let lines: String = read.kept.values().map(store::Kept::line).collect();
         self.journal = [store::HEADER.as_bytes(), lines.as_bytes()].concat();
         self.written = read.leases.iter().map(|(address, (mac, _))| (*address, *mac)).collect();
         for (address, (mac, until)) in &read.leases {
@@ -214,6 +214,7 @@ impl Pi {
         if let Some((_, jobs)) = self.writing.take_if(|(done, _)| *done <= now) {
             for job in jobs {
                 self.journal.extend(store::line(&job.change, "boot").as_bytes());
+                self.server.written(&job.change);
                 self.written.insert(job.change.address, job.change.mac);
                 self.reply(now, job.reply, &mut out)?;
             }

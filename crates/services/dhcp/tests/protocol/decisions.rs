@@ -249,7 +249,9 @@ fn a_lease_that_was_not_written_is_not_a_lease() {
     let mut server = server();
     let (offer, _) = reply(&ask(&mut server, 0, &discover(GUEST, &[])));
     let acknowledged = ask(&mut server, 0, &select(GUEST, offer.yiaddr));
-    server.not_written(0, &acknowledged.persist.unwrap());
+    let mut reply_too = acknowledged.reply.clone();
+    let left = server.not_written(0, &acknowledged.persist.unwrap(), reply_too.as_mut());
+    assert_eq!((left, reply_too), (None, acknowledged.reply.clone()), "there is nothing on the card");
     let asks = discover(MacAddr([2; 6]), &[(50, &offer.yiaddr.octets())]);
     assert_ne!(reply(&ask(&mut server, 1, &asks)).0.yiaddr, offer.yiaddr, "kept for a minute");
     assert_eq!(reply(&ask(&mut server, 61_000, &discover(GUEST, &[]))).0.yiaddr, offer.yiaddr);

@@ -3,6 +3,7 @@
 mod common;
 mod conflicts;
 mod decisions;
+mod exactness;
 mod exchange;
 mod options;
 mod proxy;

@@ -18,7 +18,7 @@ use rustix::event::EventfdFlags;
 use crate::journal::{Restored, Store};
 
 /// How many leases may wait for the card. More than that, and clients ask again.
-const QUEUE: usize = 1024;
+const QUEUE: usize = 4096;
 
 /// A lease to write, and what is to be done when it is written.
 #[derive(Debug)]
@@ -31,10 +31,10 @@ pub(crate) struct Job {
 /// What the thread has to say.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// The lease is on the card.
-    Written(Job),
-    /// It is not, and why.
-    Failed(Job, Arc<str>),
+    /// The leases are on the card.
+    Written(Vec<Job>),
+    /// They are not, and why.
+    Failed(Vec<Job>, String),
     /// Leases from before the start, read only now.
     Found(Vec<Restored>),
 }
@@ -97,13 +97,11 @@ fn work(mut store: Store, events: &Events, todo: &Receiver<Job>, results: &Sende
         let jobs: Vec<Job> = std::iter::once(first).chain(todo.try_iter().take(QUEUE)).collect();
         let changes: Vec<Change> = jobs.iter().map(|job| job.change).collect();
         let result = store.write(&changes, since_power_on_ms(), events);
-        let result: Result<(), Arc<str>> = result.map_err(|error| format!("{error:#}").into());
-        for job in jobs {
-            let _ = results.send(match &result {
-                Ok(()) => News::Written(job),
-                Err(reason) => News::Failed(job, Arc::clone(reason)),
-            });
-        }
+        // Nobody listens when the service ends: the leases are on the card all the same.
+        let _ = results.send(match result {
+            Ok(()) => News::Written(jobs),
+            Err(error) => News::Failed(jobs, format!("{error:#}")),
+        });
         let found = store.found();
         if !found.is_empty() {
             let _ = results.send(News::Found(found));

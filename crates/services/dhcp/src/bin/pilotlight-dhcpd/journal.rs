@@ -6,12 +6,13 @@ use std::{
     io::{self, Write as _},
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context as _;
 use pilotlight_dhcp::{
     Millis,
-    store::{self, Change, HEADER},
+    store::{self, Change, HEADER, Kept},
 };
 use pilotlight_kit::{Event, Events};
 use pilotlight_lab::MacAddr;
@@ -19,9 +20,11 @@ use rustix::fs::{FlockOperation, flock};
 
 const NAME: &str = "leases.journal";
 /// How long a journal that could not be written is left alone, in milliseconds.
-const RETRY: Millis = 10_000;
+const RETRY: Millis = 5_000;
 /// The journal is written anew when it is longer than this and mostly history, in bytes.
 const LONG: u64 = 1 << 20;
+/// About as long is a line, in bytes.
+const LINE: usize = 170;
 
 /// A lease from before the start.
 #[derive(Debug, Clone, Copy)]
@@ -35,10 +38,10 @@ pub(crate) struct Restored {
 #[derive(Debug)]
 pub(crate) struct Store {
     folder: PathBuf,
-    boot: String,
+    boot: Arc<str>,
     open: Option<Open>,
-    /// The last line of each address.
-    lines: BTreeMap<Ipv4Addr, String>,
+    /// What was written last of each address.
+    kept: BTreeMap<Ipv4Addr, Kept>,
     /// Whether the journal from before the start was read.
     loaded: bool,
     /// Leases from before the start that were read after it.
@@ -60,9 +63,9 @@ impl Store {
     pub(crate) fn open(folder: &Path, now: Millis, events: &Events) -> (Self, Vec<Restored>) {
         let mut store = Self {
             folder: folder.to_owned(),
-            boot: boot_id(now),
+            boot: boot_id(now).into(),
             open: None,
-            lines: BTreeMap::new(),
+            kept: BTreeMap::new(),
             loaded: false,
             found: Vec::new(),
             tried: now,
@@ -87,8 +90,6 @@ impl Store {
 
     /// Writes leases down; when it returns without an error they are on the card.
     pub(crate) fn write(&mut self, changes: &[Change], now: Millis, events: &Events) -> anyhow::Result<()> {
-        let lines: Vec<_> =
-            changes.iter().map(|change| (change.address, store::line(change, &self.boot))).collect();
         if self.open.is_none() {
             anyhow::ensure!(now >= self.tried + RETRY, "{} cannot be written", self.path().display());
             self.tried = now;
@@ -97,20 +98,23 @@ impl Store {
         if !self.found.is_empty() {
             anyhow::bail!("leases from before were found only now, and this address may be one of them");
         }
-        let text: String = lines.iter().map(|(_, line)| line.as_str()).collect();
+        let text: String = changes.iter().map(|change| store::line(change, &self.boot)).collect();
         if let Err(error) = self.append(&text) {
             // Nobody knows what is in the file now: it is written anew before it is trusted again.
             self.open = None;
             self.tried = now;
             return Err(error).with_context(|| format!("write to {}", self.path().display()));
         }
-        self.lines.extend(lines);
+        let boot = &self.boot;
+        let kept =
+            changes.iter().map(|change| (change.address, Kept { change: *change, boot: Arc::clone(boot) }));
+        self.kept.extend(kept);
         Ok(())
     }
 
     fn append(&mut self, text: &str) -> io::Result<()> {
-        let live: usize = self.lines.values().map(String::len).sum();
-        if self.open.as_ref().is_some_and(|open| open.length > LONG.max(4 * live as u64)) {
+        let live = (self.kept.len() * LINE) as u64;
+        if self.open.as_ref().is_some_and(|open| open.length > LONG.max(4 * live)) {
             self.rewrite()?;
         }
         let open = self.open.as_mut().ok_or(io::ErrorKind::NotConnected)?;
@@ -152,7 +156,7 @@ impl Store {
                     address: *address,
                     until: *until,
                 }));
-                self.lines.extend(journal.lines);
+                self.kept.extend(journal.kept);
                 (journal.damaged > 0).then(|| {
                     format!(
                         "{} is damaged: {} leases were read, {} are lost",
@@ -192,8 +196,8 @@ impl Store {
     fn fresh(&self, folder: &File) -> anyhow::Result<File> {
         let (path, partial) = (self.path(), self.folder.join(format!("{NAME}.new")));
         let attempt = || -> io::Result<File> {
-            let text: String =
-                std::iter::once(HEADER).chain(self.lines.values().map(String::as_str)).collect();
+            let lines = self.kept.values().map(Kept::line);
+            let text: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
             fs::write(&partial, text)?;
             let file = OpenOptions::new().append(true).open(&partial)?;
             file.sync_all()?;
@@ -201,7 +205,11 @@ impl Store {
             folder.sync_all()?;
             Ok(file)
         };
-        attempt().with_context(|| format!("make {}", path.display()))
+        attempt().map_err(|error| {
+            // On a full card half a journal takes the room that the next attempt needs.
+            let _ = fs::remove_file(&partial);
+            anyhow::Error::from(error).context(format!("make {}", path.display()))
+        })
     }
 }
 

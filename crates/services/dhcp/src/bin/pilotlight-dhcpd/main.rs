@@ -4,6 +4,7 @@
 //! else. Single-threaded but for the thread that writes leases down.
 
 mod commit;
+mod control;
 mod journal;
 mod serve;
 mod wire;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Parser;
-use pilotlight_kit::{Events, event::since_power_on_ms, signals};
+use pilotlight_kit::{Events, event::since_power_on_ms, signals, systemd};
 use pilotlight_lab::{Lab, paths};
 
 /// The DHCP server of a Pilotlight.
@@ -31,6 +32,12 @@ struct Arguments {
     /// The socket that takes events
     #[arg(long, value_name = "SOCKET", default_value = paths::EVENTS_SOCKET)]
     events: PathBuf,
+    /// The socket on which operators ask for other DHCP servers, when systemd hands over none
+    #[arg(long, value_name = "SOCKET")]
+    control: Option<PathBuf>,
+    /// The file that says what the server is doing, where its folder is there
+    #[arg(long, value_name = "FILE", default_value = paths::DHCP_STATUS)]
+    status: PathBuf,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -40,7 +47,8 @@ fn main() -> anyhow::Result<()> {
     let lab = read_lab(&arguments)?;
     let events = Events::new(&arguments.events);
     let (store, leases) = journal::Store::open(&arguments.state, since_power_on_ms(), &events);
-    serve::Daemon::new(lab, events, store, &leases)?.run(&stop)
+    let control = control::Control::open(systemd::listen_fds(), arguments.control.as_deref())?;
+    serve::Daemon::new(lab, events, store, &leases, control, arguments.status)?.run(&stop)
 }
 
 fn read_lab(arguments: &Arguments) -> anyhow::Result<Lab> {

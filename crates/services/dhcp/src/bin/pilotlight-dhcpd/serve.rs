@@ -1,8 +1,13 @@
 //! The loop: waits for packets, for the card, for the interface and for the end.
 
 use std::{
+    fs::Permissions,
     net::SocketAddrV4,
-    os::fd::{AsFd as _, OwnedFd},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::PermissionsExt as _,
+    },
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -13,6 +18,7 @@ use pilotlight_dhcp::{
     guard::Guard,
     packet::Packet,
     server::{Actions, Outgoing, Port, Server},
+    survey::{Step, Survey},
 };
 use pilotlight_kit::{Event, Events, Outcome, event::since_power_on_ms, systemd};
 use pilotlight_lab::Lab;
@@ -20,6 +26,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     commit::{Committer, Job, News},
+    control::Control,
     journal::{Restored, Store},
     wire::{Changes, Link, Wire, receive},
 };
@@ -33,10 +40,24 @@ const LOOK_AGAIN: Millis = 10_000;
 /// How many answers are held back at most, for boot ROMs that are not listening yet. Beyond it they go at once.
 const MOST_HELD: usize = 64;
 
+/// How long what was decided is gathered before it is told, in milliseconds.
+const TELL_AFTER: Millis = 5;
+
+/// Where a message says whose it is.
+const HARDWARE_ADDRESS: std::ops::Range<usize> = 28..34;
+
 /// The wire while it is there.
 struct Serving {
     wire: Wire,
     guard: Guard,
+    survey: Option<Survey>,
+}
+
+impl Serving {
+    /// Holds the client's port as long as anybody here wants it.
+    fn listen(&mut self) -> std::io::Result<()> {
+        self.wire.listen(self.guard.listening() || self.survey.is_some())
+    }
 }
 
 /// An answer that is held back, and until when.
@@ -54,14 +75,28 @@ pub(crate) struct Daemon {
     committer: Committer,
     drops: Drops,
     changes: Changes,
+    control: Control,
     serving: Option<Serving>,
     held: Vec<Held>,
     status: String,
+    status_file: PathBuf,
+    /// Why leases cannot be written, as far as is known.
+    fault: Option<String>,
+    /// When what was decided is told, and when that was done last.
+    tell: Option<Millis>,
+    told: Millis,
     buffer: Vec<u8>,
 }
 
 impl Daemon {
-    pub(crate) fn new(lab: Lab, events: Events, store: Store, leases: &[Restored]) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        lab: Lab,
+        events: Events,
+        store: Store,
+        leases: &[Restored],
+        control: Control,
+        status_file: PathBuf,
+    ) -> anyhow::Result<Self> {
         let events = Arc::new(events);
         let mut daemon = Self {
             server: Server::new(lab.clone()),
@@ -70,9 +105,14 @@ impl Daemon {
             events,
             drops: Drops::default(),
             changes: Changes::watch().context("watch the network interfaces")?,
+            control,
             serving: None,
             held: Vec::new(),
             status: String::new(),
+            status_file,
+            fault: None,
+            tell: None,
+            told: 0,
             buffer: vec![0; BUFFER],
         };
         daemon.restore(leases);
@@ -85,7 +125,9 @@ impl Daemon {
         self.look()?;
         loop {
             self.guard();
+            self.survey();
             self.report();
+            self.tell(since_power_on_ms());
             let ready = self.wait(stop)?;
             if ready.stop {
                 return Ok(());
@@ -94,7 +136,11 @@ impl Daemon {
                 self.commits();
             }
             if ready.changes {
-                self.changes.drain();
+                let index = self.serving.as_ref().map(|serving| serving.wire.link.index());
+                let was_down = self.changes.drain(index);
+                if let Some(serving) = self.serving.as_mut().filter(|_| was_down) {
+                    serving.wire.link.running = false;
+                }
             }
             if ready.changes || self.serving.is_none() {
                 self.look()?;
@@ -105,8 +151,19 @@ impl Daemon {
                 self.send(Some(&due.reply), due.events);
             }
             for event in self.drops.flush(now) {
-                self.events.emit(event);
+                self.events.hold(event);
             }
+        }
+    }
+
+    /// Tells what was decided: at once where there is little, and a while of it in one go where there is much.
+    fn tell(&mut self, now: Millis) {
+        let due = self.tell.unwrap_or_default().max(self.told + TELL_AFTER);
+        if now >= due {
+            self.told = now;
+            self.tell = self.events.flush().map(|again| now + again.as_millis() as Millis);
+        } else {
+            self.tell = Some(due);
         }
     }
 
@@ -122,6 +179,7 @@ impl Daemon {
             fds.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::IN)));
             fds.push(PollFd::new(serving.wire.frames(), PollFlags::IN));
         }
+        fds.extend(self.control.listener().map(|listener| PollFd::new(listener, PollFlags::IN)));
         let timeout = self.deadline().map(|deadline| {
             let left = deadline.saturating_sub(since_power_on_ms());
             Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as _ }
@@ -141,7 +199,8 @@ impl Daemon {
             None => Some(since_power_on_ms() + LOOK_AGAIN),
         };
         let held = self.held.iter().map(|held| held.until);
-        guard.into_iter().chain(self.drops.deadline()).chain(held).min()
+        let survey = self.serving.as_ref().and_then(|serving| serving.survey.as_ref()).map(Survey::deadline);
+        guard.into_iter().chain(survey).chain(self.tell).chain(self.drops.deadline()).chain(held).min()
     }
 
     /// Compares the interface with what it was: it may have come, gone, or come back as another one.
@@ -162,7 +221,9 @@ impl Daemon {
         }
         let Some(link) = link.filter(|link| link.addressed) else { return Ok(()) };
         match Wire::open(&network.interface, network.address, link) {
-            Ok(wire) => self.serving = Some(Serving { guard: Guard::new(&self.lab, link.mac), wire }),
+            Ok(wire) => {
+                self.serving = Some(Serving { guard: Guard::new(&self.lab, link.mac), wire, survey: None })
+            }
             // It was there a moment ago. The next change, or the next look, finds it again.
             Err(error) if is_passing(&error) => {}
             Err(error) => {
@@ -176,25 +237,50 @@ impl Daemon {
     }
 
     fn guard(&mut self) {
-        let Some(Serving { wire, guard }) = &mut self.serving else { return };
+        let Some(serving) = &mut self.serving else { return };
         let now = since_power_on_ms();
-        if !wire.link.running || guard.deadline().is_none_or(|deadline| now < deadline) {
+        if !serving.wire.link.running || serving.guard.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
-        let wish = guard.poll(now, random());
-        let opened = wire.listen(guard.listening());
+        let wish = serving.guard.poll(now, random());
+        let opened = serving.listen();
         if let Some(question) = wish.send
-            && let Err(error) = opened.and_then(|()| wire.ask(&question))
+            && let Err(error) = opened.and_then(|()| serving.wire.ask(&question))
         {
-            guard.unsent(now);
+            serving.guard.unsent(now);
             let reason = format!("the question for other DHCP servers was not sent: {error}");
             let dropped = Dropped { kind: "probe-unsent", reason, mac: None, node: None };
-            if let Some(event) = self.drops.note(now, dropped) {
-                self.events.emit(event);
-            }
+            self.drops.note(now, dropped).into_iter().for_each(|event| self.events.hold(event));
         }
-        if let Some(event) = wish.event {
-            self.events.emit(event);
+        wish.event.into_iter().for_each(|event| self.events.hold(event));
+    }
+
+    /// Looks for other servers when an operator wants to know.
+    fn survey(&mut self) {
+        self.control.accept();
+        if !self.control.is_asked() {
+            return;
+        }
+        let (interface, own) = (&self.lab.network.interface, self.lab.network.address);
+        let Some(serving) = self.serving.as_mut().filter(|serving| serving.wire.link.running) else {
+            return self.control.refuse(&format!("{interface} is not there, or has no cable"));
+        };
+        let mac = serving.wire.link.mac;
+        let survey = serving.survey.get_or_insert_with(|| Survey::new(own, mac, random()));
+        match survey.poll(since_power_on_ms()) {
+            Step::Wait => {}
+            Step::Ask(question) => {
+                if let Err(error) = serving.listen().and_then(|()| serving.wire.ask(&question)) {
+                    serving.survey = None;
+                    self.control.refuse(&format!("the question could not be sent: {error}"));
+                }
+            }
+            Step::Done => {
+                let found = serving.survey.take().map(Survey::found).unwrap_or_default();
+                self.control.answer(interface, &found);
+                // Closing a socket does not fail.
+                let _ = serving.listen();
+            }
         }
     }
 
@@ -202,12 +288,18 @@ impl Daemon {
         let mut buffer = std::mem::take(&mut self.buffer);
         // First: who was offered an address that somebody has is refused it, if it asks for it now.
         self.conflicts(&mut buffer);
-        for at in 0..3 {
-            for _ in 0..BATCH {
+        // Under more than can be done, an exchange that has begun is worth more than one that has not.
+        let mut busy = false;
+        for at in 0..4 {
+            if at == 3 && busy {
+                break;
+            }
+            for taken in 1..=BATCH {
                 let Some(serving) = &self.serving else { break };
                 let (socket, port) = serving.wire.servers()[at];
                 let Some((payload, from)) = receive(socket, &mut buffer) else { break };
                 self.request(port, payload, from);
+                busy |= taken == BATCH;
             }
         }
         self.other_servers(&mut buffer);
@@ -221,26 +313,32 @@ impl Daemon {
             };
             let now = since_power_on_ms();
             if let Some(event) = heard.and_then(|end| self.server.in_use(now, end.address, end.mac)) {
-                self.events.emit(event);
+                self.events.hold(event);
             }
         }
     }
 
     fn other_servers(&mut self, buffer: &mut [u8]) {
         for _ in 0..BATCH {
-            let Some(Serving { wire, guard }) = &mut self.serving else { break };
-            let Some((payload, _)) = wire.probe().and_then(|probe| receive(probe, buffer)) else { break };
-            if let Some(event) = guard.heard(since_power_on_ms(), payload) {
-                self.events.emit(event);
+            let Some(serving) = &mut self.serving else { break };
+            let Some((payload, from)) = serving.wire.probe().and_then(|probe| receive(probe, buffer)) else {
+                break;
+            };
+            let event = serving.guard.heard(since_power_on_ms(), payload);
+            event.into_iter().for_each(|event| self.events.hold(event));
+            if let Some(survey) = &mut serving.survey {
+                survey.heard(*from.ip(), payload);
             }
-            if !guard.listening() {
-                let _ = wire.listen(false);
-            }
+            let _ = serving.listen();
         }
     }
 
     fn request(&mut self, port: Port, payload: &[u8], from: SocketAddrV4) {
         let Some(serving) = &self.serving else { return };
+        // The Pi's own questions for other servers come back to it.
+        if payload.get(HARDWARE_ADDRESS) == Some(&serving.wire.link.mac.0) {
+            return;
+        }
         let now = since_power_on_ms();
         let actions = match port {
             _ if !serving.guard.serving() => silence(serving, payload),
@@ -248,7 +346,7 @@ impl Daemon {
             Port::Boot => self.server.handle_boot(payload, from),
         };
         if let Some(event) = actions.dropped.and_then(|dropped| self.drops.note(now, dropped)) {
-            self.events.emit(event);
+            self.events.hold(event);
         }
         if let (Some(address), Some(serving)) = (actions.probe, &self.serving) {
             // Not sent is as good as not answered.
@@ -267,8 +365,22 @@ impl Daemon {
     fn commits(&mut self) {
         for news in self.committer.news() {
             match news {
-                News::Written(job) => self.perform(job.reply, job.events),
-                News::Failed(job, reason) => self.not_written(job, &reason),
+                News::Written(jobs) => {
+                    if let Some(fault) = self.fault.take() {
+                        let event = Event::ok("dhcp", "store").fact("fault", fault);
+                        self.events.hold(event.fact("message", "leases are written again"));
+                    }
+                    for job in jobs {
+                        self.server.written(&job.change);
+                        self.perform(job.reply, job.events);
+                    }
+                }
+                News::Failed(jobs, reason) => {
+                    for job in jobs {
+                        self.not_written(job, &reason);
+                    }
+                    self.fault = Some(reason);
+                }
                 News::Found(leases) => self.restore(&leases),
             }
         }
@@ -281,11 +393,14 @@ impl Daemon {
     }
 
     /// A pool address is promised only when the promise is on the card: after a power cut it could be given to
-    /// a second machine. So there is no answer; the machine asks again, and reserved addresses are not
-    /// concerned.
-    fn not_written(&mut self, job: Job, reason: &str) {
-        self.server.not_written(since_power_on_ms(), &job.change);
-        self.fail(job.events, &format!("the lease was not written: {reason}"));
+    /// a second machine. So who has a lease hears how much of that is left, and nobody else is answered; machines ask
+    /// again, and reserved addresses are not concerned.
+    fn not_written(&mut self, mut job: Job, reason: &str) {
+        let left_s = self.server.not_written(since_power_on_ms(), &job.change, job.reply.as_mut());
+        let reason = format!("the lease was not written: {reason}");
+        let Some(left_s) = left_s else { return self.fail(job.events, &reason) };
+        let told = |event: Event| event.fact("lease-s", left_s).fact("message", reason.as_str());
+        self.perform(job.reply, job.events.into_iter().map(told).collect());
     }
 
     fn perform(&mut self, reply: Option<Outgoing>, events: Vec<Event>) {
@@ -297,40 +412,47 @@ impl Daemon {
         }
     }
 
-    fn send(&self, reply: Option<&Outgoing>, events: Vec<Event>) {
+    fn send(&mut self, reply: Option<&Outgoing>, events: Vec<Event>) {
         let sent = match (reply, &self.serving) {
             (None, _) => Ok(()),
             (Some(_), None) => Err("the interface is gone".to_owned()),
             (Some(reply), Some(serving)) => serving.wire.send(reply).map_err(|error| error.to_string()),
         };
         match sent {
-            Ok(()) => events.into_iter().for_each(|event| self.events.emit(event)),
+            Ok(()) => events.into_iter().for_each(|event| self.events.hold(event)),
             Err(error) => self.fail(events, &format!("the answer was not sent: {error}")),
         }
     }
 
-    fn fail(&self, events: Vec<Event>, reason: &str) {
+    fn fail(&mut self, events: Vec<Event>, reason: &str) {
         for mut event in events {
             event.outcome = Outcome::Failed;
             event.reason = Some(reason.to_owned());
-            self.events.emit(event);
+            self.events.hold(event);
         }
     }
 
-    /// Keeps systemd's status line true.
+    /// Keeps what systemd and the console say of the service true.
     fn report(&mut self) {
         let interface = &self.lab.network.interface;
         let status = match &self.serving {
             None => format!("waiting for {interface} with the address {}", self.lab.network.address),
             Some(serving) => match serving.guard.other() {
                 Some(other) => format!("silent: another DHCP server at {other} answers on {interface}"),
-                None if serving.guard.serving() => format!("serving {interface}"),
+                None if serving.guard.serving() => match &self.fault {
+                    Some(fault) => format!("serving {interface}; leases cannot be written: {fault}"),
+                    None => format!("serving {interface}"),
+                },
                 None => format!("asking for another DHCP server on {interface}"),
             },
         };
         if status != self.status {
             systemd::ready(&status);
             eprintln!("{status}");
+            // Where there is no folder for it, nobody looks there.
+            if std::fs::write(&self.status_file, format!("{status}\n")).is_ok() {
+                let _ = std::fs::set_permissions(&self.status_file, Permissions::from_mode(0o644));
+            }
             self.status = status;
         }
     }
@@ -343,13 +465,10 @@ struct Ready {
     changes: bool,
 }
 
-/// Counts what is left unanswered because another server is there; the guard's own question comes back too.
+/// Counts what is left unanswered because another server is there.
 fn silence(serving: &Serving, payload: &[u8]) -> Actions {
     let Some(other) = serving.guard.other() else { return Actions::default() };
     let mac = Packet::parse(payload).ok().map(|packet| packet.mac);
-    if mac == Some(serving.wire.link.mac) {
-        return Actions::default();
-    }
     let reason = format!("not answered: another DHCP server at {other} is on this wire");
     Actions { dropped: Some(Dropped { kind: "silent", reason, mac, node: None }), ..Actions::default() }
 }
