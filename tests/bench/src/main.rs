@@ -5,7 +5,8 @@
 
 mod dhcp;
 mod figures;
-#[expect(dead_code, reason = "for the subjects, which come next")]
+mod http;
+mod memory;
 mod rig;
 
 use std::process::{Command, ExitCode};
@@ -29,7 +30,8 @@ struct Arguments {
 /// What can be measured: a name, and what measures it and prints a table, given the number of rounds.
 type Subject = (&'static str, fn(u32) -> Result<()>);
 
-const SUBJECTS: &[Subject] = &[("dhcp", dhcp::measure)];
+const SUBJECTS: &[Subject] =
+    &[("dhcp", dhcp::measure), ("http", http::measure), ("memory", memory::measure)];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {

@@ -12,7 +12,7 @@ use pilotlight_tests::{
     daemon::Daemon,
     namespace::Cable,
     process::{end_with_this_thread, wait},
-    surroundings::Tools,
+    surroundings::{Tools, daemon},
 };
 
 /// The cable and what is at its ends.
@@ -52,35 +52,56 @@ impl Rig {
         Daemon::start(Some(&self.cable), name, name, arguments, self.folder())
     }
 
+    /// Starts a daemon of ours whose events nobody reads: they go to a file, as a peer's log does. When it is ready is for
+    /// the caller to find out.
+    pub(crate) fn ours_unheard(&self, name: &str, arguments: &[&str]) -> Result<Peer> {
+        self.start(Command::new(daemon(name)?), name, arguments)
+    }
+
     /// Starts a peer; it stays in the foreground. When it is ready is for the caller to find out.
     pub(crate) fn peer(&self, name: &str, arguments: &[&str]) -> Result<Peer> {
-        let mut command = self.peers.command(name)?;
-        let log = fs::File::create(self.folder().join(format!("{name}.log")))?;
+        self.start(self.peers.command(name)?, name, arguments)
+    }
+
+    fn start(&self, mut command: Command, name: &str, arguments: &[&str]) -> Result<Peer> {
+        let path = self.folder().join(format!("{name}.log"));
+        let log = fs::File::options().create(true).append(true).open(&path)?;
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         end_with_this_thread(&mut command);
         self.cable.on_server_side(&mut command)?;
-        Peer::start(command)
+        let mut peer = Peer::start(command)?;
+        peer.log = Some(path);
+        Ok(peer)
     }
 }
 
 /// A running peer; dropping it ends it.
-pub(crate) struct Peer(Child);
+pub(crate) struct Peer {
+    child: Child,
+    log: Option<PathBuf>,
+}
 
 impl Peer {
     /// Starts what `command` says, as it says.
     pub(crate) fn start(mut command: Command) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        Ok(Self(command.spawn().with_context(|| format!("could not start {name}"))?))
+        let child = command.spawn().with_context(|| format!("could not start {name}"))?;
+        Ok(Self { child, log: None })
     }
 
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
+        self.child.id()
+    }
+
+    /// What it has said so far.
+    pub(crate) fn said(&self) -> String {
+        self.log.as_ref().and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default()
     }
 
     /// Fails unless it is still running.
     pub(crate) fn must_be_alive(&mut self) -> Result<()> {
-        match self.0.try_wait()? {
+        match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => bail!("the server has ended: {status}"),
         }
@@ -89,7 +110,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = wait(&mut self.0, Duration::from_secs(5));
+        let _ = self.child.kill();
+        let _ = wait(&mut self.child, Duration::from_secs(5));
     }
 }
