@@ -3,6 +3,7 @@
 
 mod clients;
 mod conflicts;
+mod crowd;
 mod full;
 mod guard;
 mod hostile;
@@ -16,6 +17,7 @@ mod stage;
 mod storm;
 mod times;
 mod transfers;
+mod web;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,9 @@ fn main() -> ExitCode {
             ("tftp-curl", transfers::curl),
             ("tftp-hpa", transfers::tftp_hpa),
             ("tftp-loss", transfers::loss),
+            ("http-protocol", web::protocol),
+            ("http-crowd", crowd::crowd),
+            ("http-restart", crowd::restart),
             ("dns-drill", names::drill),
             ("dns-upstream", names::upstream),
             ("ntp-chrony", times::chrony),

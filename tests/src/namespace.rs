@@ -90,6 +90,14 @@ impl Cable {
         Ok(process::must(&mut command, Duration::from_secs(30))?.text)
     }
 
+    /// Runs `ip` on the services' side; `arguments` are separated by blanks.
+    pub fn server_ip(&self, arguments: &str) -> Result<String> {
+        let mut command = Command::new(&self.ip);
+        command.args(arguments.split_ascii_whitespace());
+        self.on_server_side(&mut command)?;
+        Ok(process::must(&mut command, Duration::from_secs(30))?.text)
+    }
+
     /// Gives the clients' end the address 10.77.0.50, for scenes that are not about addresses.
     pub fn fixed_client_address(&self) -> Result<()> {
         self.ip(&format!("address add 10.77.0.50/24 dev {CLIENT}")).map(drop)

@@ -30,8 +30,7 @@ struct Arguments {
 /// What can be measured: a name, and what measures it and prints a table, given the number of rounds.
 type Subject = (&'static str, fn(u32) -> Result<()>);
 
-const SUBJECTS: &[Subject] =
-    &[("dhcp", dhcp::measure), ("http", http::measure), ("memory", memory::measure)];
+const SUBJECTS: &[Subject] = &[("dhcp", dhcp::measure), ("http", http::measure), ("memory", memory::measure)];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {

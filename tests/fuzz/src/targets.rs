@@ -11,7 +11,8 @@ use pilotlight_dhcp::{frame, guard::Guard, packet::Packet, server::Server, store
 use pilotlight_disk::{BlockMap, Mbr, Params, mbr};
 use pilotlight_dns::{Cache, Question, Transport, Verdict, Zone, accept, decide, question, relay};
 use pilotlight_http::{
-    Target as HttpTarget,
+    Dialogue, Next, Target as HttpTarget,
+    head::LONGEST_HEAD,
     select::{Conditions, Selection, select},
 };
 use pilotlight_init::ext4::{self, Superblock};
@@ -40,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dns-question", feed: dns_question },
     Target { name: "dns-answer", feed: dns_answer },
     Target { name: "ntp", feed: ntp },
+    Target { name: "http-request", feed: http_request },
     Target { name: "http-target", feed: http_target },
     Target { name: "http-range", feed: http_range },
     Target { name: "boot-script", feed: boot_script },
@@ -283,6 +285,52 @@ fn tftp_transfer(input: &[u8]) -> u64 {
         assert!(total.is_none_or(|total| acked <= total), "{acked} of {total:?} blocks have arrived");
     }
     kind(story)
+}
+
+/// A connection, however it is cut into segments: the first byte says how.
+fn http_request(input: &[u8]) -> u64 {
+    let Some((cut, bytes)) = input.split_first() else { return 0 };
+    let whole = http_story(bytes, LONGEST_HEAD);
+    assert_eq!(whole, http_story(bytes, usize::from(*cut) + 1), "the segments make a difference");
+    kind(whole)
+}
+
+fn http_story(bytes: &[u8], cut: usize) -> Vec<String> {
+    let (mut dialogue, mut rest, mut story) = (Dialogue::default(), bytes, Vec::new());
+    loop {
+        match dialogue.proceed() {
+            Next::More => {
+                let room = dialogue.room();
+                assert!(room > 0, "more is wanted than there is room for");
+                let (piece, behind) = rest.split_at(cut.min(room).min(rest.len()));
+                if piece.is_empty() {
+                    return story;
+                }
+                dialogue.received(piece);
+                rest = behind;
+            }
+            Next::Answer(request) => {
+                assert!(request.target.len() <= LONGEST_HEAD, "a target longer than a head");
+                let asks =
+                    (request.range.is_some(), request.if_range.is_some(), request.if_none_match.is_some());
+                let body = words(&format!("{:?}", request.body));
+                story.push(format!(
+                    "{} {} {} {asks:?} {body}",
+                    request.method.name().len(),
+                    request.old,
+                    request.keep
+                ));
+            }
+            Next::Refuse(fault) => {
+                story.push(fault.reason().to_owned());
+                return story;
+            }
+            Next::End => {
+                story.push("end".to_owned());
+                return story;
+            }
+        }
+    }
 }
 
 fn http_target(input: &[u8]) -> u64 {

@@ -1,42 +1,84 @@
 //! A request's answer.
 
-use bytes::Bytes;
-use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
-    header::{self, HeaderName, HeaderValue},
+use std::{fs::File, net::IpAddr, ops::Range, time::Instant};
+
+use pilotlight_http::{
+    HeadError, Method, Reply, Request, Selection, Target, TargetError, select, select::Conditions,
 };
-use pilotlight_http::{Selection, Target, TargetError, select, select::Conditions};
 use pilotlight_kit::beneath::{BeneathError, Opened};
 
-use crate::{body::Content, site::Site};
+use crate::site::{Record, Site};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// An answer, and what the log should know of it.
-pub(crate) struct Answer {
-    pub(crate) response: Response<Content>,
-    /// Bytes of body on the wire: none for HEAD, whatever its `Content-Length` says.
-    pub(crate) length: u64,
-    /// Why it was refused, when it was.
-    pub(crate) reason: Option<String>,
-    pub(crate) target: Option<Target>,
+/// What an answer carries.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Text(String),
+    File(Part),
 }
 
-/// Answers a request's head; bodies of requests are of no interest.
-pub(crate) fn answer<B>(site: &Site, request: &Request<B>) -> Answer {
-    let method = request.method();
-    if method != Method::GET && method != Method::HEAD {
-        let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered");
-        answer.response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return answer;
-    }
-    let target = match Target::parse(request.uri().path(), request.uri().query()) {
-        Ok(target) => target,
-        Err(error @ TargetError::Unknown) => return headless(method, refusal(StatusCode::NOT_FOUND, error)),
-        Err(error @ TargetError::TooLong) => {
-            return headless(method, refusal(StatusCode::URI_TOO_LONG, error));
+/// A part of a file.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) file: File,
+    pub(crate) inode: u64,
+    pub(crate) bytes: Range<u64>,
+}
+
+/// An answer, and what the log should know of it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) content: Content,
+    /// Why it was refused, when it was.
+    reason: Option<String>,
+    target: Option<Target>,
+}
+
+impl Answer {
+    /// Bytes of body on the wire: none for HEAD, whatever its `Content-Length` says.
+    pub(crate) fn length(&self) -> u64 {
+        match &self.content {
+            Content::Text(text) => text.len() as u64,
+            Content::File(part) => part.bytes.end.saturating_sub(part.bytes.start),
         }
-        Err(error) => return headless(method, refusal(StatusCode::BAD_REQUEST, error)),
+    }
+
+    /// What the log will say of it.
+    pub(crate) fn record(&mut self, request: &Request, address: IpAddr, started: Instant) -> Record {
+        Record {
+            method: request.method.name().to_owned(),
+            path: request.target.chars().filter(|letter| !letter.is_control()).take(256).collect(),
+            status: self.reply.status,
+            reason: self.reason.take(),
+            mac: self.target.as_ref().and_then(Target::mac),
+            address,
+            started,
+            length: self.length(),
+        }
+    }
+}
+
+/// Answers what could not be understood.
+pub(crate) fn refuse(fault: HeadError) -> Answer {
+    refusal(fault.status(), fault)
+}
+
+/// Answers a request.
+pub(crate) fn answer(site: &Site, request: &Request) -> Answer {
+    if matches!(request.method, Method::Other(_)) {
+        return refusal(405, "only GET and HEAD are answered");
+    }
+    let (path, query) = match request.target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (request.target.as_str(), None),
+    };
+    let target = match Target::parse(path, query) {
+        Ok(target) => target,
+        Err(error @ TargetError::Unknown) => return headless(request, refusal(404, error)),
+        Err(error @ TargetError::TooLong) => return headless(request, refusal(414, error)),
+        Err(error) => return headless(request, refusal(400, error)),
     };
     let mut answer = match &target {
         Target::Autoexec => rendered(pilotlight_boot::autoexec_ipxe(&site.lab)),
@@ -44,62 +86,54 @@ pub(crate) fn answer<B>(site: &Site, request: &Request<B>) -> Answer {
         Target::Script(mac) => rendered(pilotlight_boot::ipxe_script(&site.lab, *mac)),
         Target::Grub(name) => match pilotlight_boot::grub_config(&site.lab, name) {
             Some(text) => rendered(text),
-            None => refusal(StatusCode::NOT_FOUND, "no such configuration"),
+            None => refusal(404, "no such configuration"),
         },
         Target::Health => rendered("ok\n".to_owned()),
         Target::Preseed(mac) => {
             let node = site.lab.node_by_mac(*mac);
             match node.map(|node| pilotlight_boot::preseed(&site.lab, node)) {
                 Some(Some(text)) => rendered(text),
-                Some(None) => refusal(StatusCode::NOT_FOUND, "this node installs nothing"),
-                None => refusal(StatusCode::NOT_FOUND, "no node has this hardware address"),
+                Some(None) => refusal(404, "this node installs nothing"),
+                None => refusal(404, "no node has this hardware address"),
             }
         }
-        Target::Asset(name) => asset(site, name, method, request.headers()),
+        Target::Asset(name) => asset(site, name, request),
     };
     answer.target = Some(target);
-    headless(method, answer)
+    headless(request, answer)
 }
 
-fn asset(site: &Site, name: &str, method: &Method, headers: &HeaderMap) -> Answer {
+fn asset(site: &Site, name: &str, request: &Request) -> Answer {
     let opened = match site.root.file(name.as_bytes()) {
         Ok(opened) => opened,
-        Err(error @ BeneathError::Io(_)) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, error),
-        Err(error) => return refusal(StatusCode::NOT_FOUND, error),
+        Err(error @ BeneathError::Io(_)) => return refusal(500, error),
+        Err(error) => return refusal(404, error),
     };
     let Opened { file, length, inode, changed_ns } = opened;
     let etag = format!("\"{}-{inode:x}-{length:x}-{changed_ns:x}\"", site.run);
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let conditions = Conditions {
         // RFC 9110 § 14.2: a range means something with GET alone.
-        range: text(header::RANGE).filter(|_| method == Method::GET),
-        if_range: text(header::IF_RANGE),
-        if_none_match: text(header::IF_NONE_MATCH),
+        range: request.range.as_deref().filter(|_| request.method == Method::Get),
+        if_range: request.if_range.as_deref(),
+        if_none_match: request.if_none_match.as_deref(),
     };
     let selection = select(conditions, &etag, length);
-    let (status, part) = match &selection {
-        Selection::Whole => (StatusCode::OK, 0..length),
-        Selection::Part(part) => (StatusCode::PARTIAL_CONTENT, part.clone()),
-        Selection::NotModified => (StatusCode::NOT_MODIFIED, 0..0),
+    let (reply, bytes) = match selection {
+        Selection::Whole => (Reply::new(200, length), 0..length),
+        Selection::Part(part) => {
+            let reply = Reply::new(206, part.end.saturating_sub(part.start));
+            (Reply { part: Some((part.clone(), length)), ..reply }, part)
+        }
+        Selection::NotModified => (Reply { length: None, ..Reply::new(304, 0) }, 0..0),
         Selection::Unsatisfiable => {
-            let mut answer = refusal(StatusCode::RANGE_NOT_SATISFIABLE, "the range lies behind the end");
-            set(&mut answer, header::CONTENT_RANGE, format!("bytes */{length}"));
+            let mut answer = refusal(416, "the range lies behind the end");
+            answer.reply.beyond = Some(length);
             return answer;
         }
     };
-    let mut answer = with(status, Content::file(file, part.clone()));
-    set(&mut answer, header::ETAG, etag);
-    set(&mut answer, header::ACCEPT_RANGES, "bytes");
-    if status == StatusCode::NOT_MODIFIED {
-        answer.response.headers_mut().remove(header::CONTENT_LENGTH);
-        return answer;
-    }
-    set(&mut answer, header::CONTENT_TYPE, content_type(name));
-    if status == StatusCode::PARTIAL_CONTENT {
-        let range = format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1));
-        set(&mut answer, header::CONTENT_RANGE, range);
-    }
-    answer
+    let content = (reply.status != 304).then(|| content_type(name));
+    let content = Reply { content, etag: Some(etag), ..reply };
+    Answer { reply: content, content: Content::File(Part { file, inode, bytes }), reason: None, target: None }
 }
 
 fn content_type(name: &str) -> &'static str {
@@ -117,42 +151,23 @@ fn content_type(name: &str) -> &'static str {
 }
 
 fn rendered(text: String) -> Answer {
-    let mut answer = with(StatusCode::OK, Content::Text(text.into()));
-    set(&mut answer, header::CONTENT_TYPE, TEXT);
     // What was right for this boot need not be right for the next one.
-    set(&mut answer, header::CACHE_CONTROL, "no-store");
-    answer
+    let reply = Reply { content: Some(TEXT), fleeting: true, ..Reply::new(200, text.len() as u64) };
+    Answer { reply, content: Content::Text(text), reason: None, target: None }
 }
 
-fn refusal(status: StatusCode, reason: impl ToString) -> Answer {
+fn refusal(status: u16, reason: impl ToString) -> Answer {
     let reason = reason.to_string();
-    let mut answer = with(status, Content::Text(format!("{reason}\n").into()));
-    set(&mut answer, header::CONTENT_TYPE, TEXT);
-    set(&mut answer, header::CACHE_CONTROL, "no-store");
+    let mut answer = rendered(format!("{reason}\n"));
+    answer.reply.status = status;
     answer.reason = Some(reason);
     answer
 }
 
-fn with(status: StatusCode, content: Content) -> Answer {
-    let length = content.length();
-    let mut response = Response::new(content);
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-    Answer { response, length, reason: None, target: None }
-}
-
-fn set(answer: &mut Answer, name: HeaderName, value: impl TryInto<HeaderValue>) {
-    // Every value is made here, of characters that a header may hold.
-    if let Ok(value) = value.try_into() {
-        answer.response.headers_mut().insert(name, value);
-    }
-}
-
 /// HEAD has the headers of GET and no body.
-fn headless(method: &Method, mut answer: Answer) -> Answer {
-    if method == Method::HEAD {
-        *answer.response.body_mut() = Content::Text(Bytes::new());
-        answer.length = 0;
+fn headless(request: &Request, mut answer: Answer) -> Answer {
+    if request.method == Method::Head {
+        answer.content = Content::Text(String::new());
     }
     answer
 }

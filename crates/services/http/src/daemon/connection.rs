@@ -1,196 +1,314 @@
-//! One connection: its limits, and the count of what leaves through it.
+//! One connection: what came, what leaves, and how long either may take.
 
 use std::{
-    cell::{Cell, RefCell},
-    convert::Infallible,
-    io::{self, IoSlice},
-    net::IpAddr,
-    pin::{Pin, pin},
-    rc::Rc,
-    task::{Context, Poll, ready},
+    io::{self, Read as _},
+    mem,
+    net::{IpAddr, Shutdown},
     time::{Duration, Instant},
 };
 
-use hyper::{
-    Request,
-    body::Incoming,
-    rt::{Read, ReadBufCursor, Write},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use pilotlight_http::Ledger;
-use tokio::{
-    net::TcpStream,
-    sync::watch,
-    time::{Sleep, sleep},
-};
+use mio::net::TcpStream;
+use pilotlight_http::{Dialogue, Next, Request, Then, Warmth};
 
 use crate::{
-    answer::answer,
-    site::{Record, Site},
+    answer::{Answer, answer, refuse},
+    outgoing::{Outgoing, Progress},
+    readers::Readers,
+    site::Site,
 };
 
-/// The time for a request's head to arrive, and for an idle connection to stay.
-const HEAD_TIME: Duration = Duration::from_secs(30);
-/// The time in which a client must take at least something of what is sent.
-const STALL_TIME: Duration = Duration::from_secs(30);
-/// The longest head of a request, in bytes, and the least that is gathered before it is sent.
-const BUFFER: usize = 16 * 1024;
-const MOST_HEADERS: usize = 64;
+/// The time for a request to arrive.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// The time that a connection may be silent between requests.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+/// The time in which a client must take at least something of what is sent. One with a large buffer says only now and then
+/// that it has taken something: at 10 kB/s every 40 s, with Linux's largest.
+const STALL_TIME: Duration = Duration::from_secs(120);
+/// The time to read on behind a refusal: a connection that is closed with something unread tears the answer away.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+/// Bytes that are read behind a refusal at most.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+/// What `ioctl(2)` calls SIOCOUTQ, on every architecture that a board here has.
+const OUT_QUEUE: rustix::ioctl::Opcode = 0x5411;
+/// Steps in a row before others get their turn.
+const STEPS: usize = 32;
 
-type Book = Rc<RefCell<Ledger<Record>>>;
+/// What all connections work with.
+pub(crate) struct Shared {
+    pub(crate) site: Site,
+    pub(crate) warmth: Warmth,
+    pub(crate) readers: Readers,
+    /// What comes is read into this, and kept only as far as it is no whole request.
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) now: Instant,
+    /// Whether each answer is the last of its connection.
+    pub(crate) stopping: bool,
+}
 
-/// Serves `stream` until its end, or until `stop` says so and the present answer has left.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    address: IpAddr,
-    site: Rc<Site>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let book = Book::default();
-    // Whether a request has begun to arrive and is not whole: a client that only stays connected drops nothing.
-    let asking = Rc::new(Cell::new(false));
-    let io = Metered {
-        io: TokioIo::new(stream),
-        asking: Rc::clone(&asking),
-        book: Rc::clone(&book),
-        site: Rc::clone(&site),
-        stall: Box::pin(sleep(STALL_TIME)),
-        stalled: false,
-    };
-    let service = service_fn(|request: Request<Incoming>| {
-        let started = Instant::now();
-        asking.set(false);
-        let answer = answer(&site, &request);
-        let record = Record {
-            method: request.method().as_str().chars().take(16).collect(),
-            path: printable(request.uri()),
-            status: answer.response.status(),
-            reason: answer.reason,
-            mac: answer.target.and_then(|target| target.mac()),
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) socket: TcpStream,
+    pub(crate) address: IpAddr,
+    /// Tells it from others that had its number before.
+    pub(crate) generation: u64,
+    /// Whether it waits for its turn.
+    pub(crate) queued: bool,
+    dialogue: Dialogue,
+    phase: Phase,
+    readable: bool,
+    /// Whether the client will say no more: the end is then still to be read.
+    heard: bool,
+    writable: bool,
+    /// When something last came or left.
+    moved: Instant,
+    /// When the present request began to arrive, or the phase began.
+    since: Option<Instant>,
+    /// Bytes that the kernel still held for the client when it was last looked at.
+    owed: u32,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Asking,
+    Answering(Box<Outgoing>),
+    Lingering { left: usize },
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing more before an event.
+    Wait,
+    /// There is more to do at once.
+    Again,
+    /// The connection has ended.
+    Ended,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: TcpStream, address: IpAddr, generation: u64, now: Instant) -> Self {
+        Self {
+            socket,
             address,
-            started,
+            generation,
+            queued: false,
+            dialogue: Dialogue::default(),
+            phase: Phase::Asking,
+            readable: false,
+            heard: false,
+            writable: true,
+            moved: now,
+            since: None,
+            owed: 0,
+        }
+    }
+
+    /// The kernel says that something can be read or written, or that an end was closed.
+    pub(crate) fn wake(&mut self, event: &mio::event::Event) {
+        self.heard |= event.is_read_closed() || event.is_error();
+        self.readable |= event.is_readable() || self.heard;
+        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+    }
+
+    /// A reader has read the piece at `at`, or could not.
+    pub(crate) fn was_read(&mut self, at: u64, outcome: io::Result<()>, shared: &Shared) -> Turn {
+        let Phase::Answering(outgoing) = &mut self.phase else { return Turn::Wait };
+        outgoing.was_read(at);
+        match outcome {
+            Ok(()) => Turn::Again,
+            Err(error) => {
+                shared.site.fault(format!("cannot read a file: {error}"));
+                Turn::Ended
+            }
+        }
+    }
+
+    /// Does what can be done without waiting.
+    pub(crate) fn turn(&mut self, shared: &mut Shared, number: usize) -> Turn {
+        for _ in 0..STEPS {
+            let step = match &mut self.phase {
+                Phase::Asking => self.listen(shared),
+                Phase::Answering(_) => self.answer(shared, number),
+                Phase::Lingering { .. } => self.linger(shared),
+            };
+            match step {
+                Ok(Some(turn)) => return turn,
+                Ok(None) => {}
+                // The client is gone: whatever it was told, or not, is told by `end`.
+                Err(_) => return Turn::Ended,
+            }
+        }
+        Turn::Again
+    }
+
+    /// Ends it; what has not left never will.
+    pub(crate) fn end(self, site: &Site) {
+        if let Phase::Answering(outgoing) = self.phase {
+            let sent = outgoing.sent();
+            site.tell(outgoing.record, sent, false);
+        }
+    }
+
+    /// Whether it has used up its time at `now`.
+    pub(crate) fn overdue(&mut self, now: Instant, site: &Site) -> bool {
+        let passed = |since: Instant, most| now.saturating_duration_since(since) > most;
+        match &self.phase {
+            Phase::Asking if self.dialogue.asking() => {
+                let late = passed(self.since.unwrap_or(self.moved), HEAD_TIME);
+                if late {
+                    site.dropped("a request that did not arrive in time", self.address);
+                }
+                late
+            }
+            Phase::Asking => passed(self.moved, IDLE_TIME),
+            Phase::Answering(_) => {
+                // The kernel takes megabytes for a client at once, which may then leave slowly.
+                let owed = owed(&self.socket).unwrap_or(0);
+                if owed < mem::replace(&mut self.owed, owed) {
+                    self.moved = now;
+                }
+                passed(self.moved, STALL_TIME)
+            }
+            Phase::Lingering { .. } => passed(self.since.unwrap_or(self.moved), LINGER_TIME),
+        }
+    }
+
+    /// For how many milliseconds nothing has come or left.
+    pub(crate) fn quiet(&self, now: Instant) -> u64 {
+        match &self.phase {
+            Phase::Lingering { .. } => u64::MAX,
+            _ => now.saturating_duration_since(self.moved).as_millis() as u64,
+        }
+    }
+
+    /// The server is asked to stop: whether it can end now.
+    pub(crate) fn stop(&mut self) -> bool {
+        match &mut self.phase {
+            Phase::Asking => !self.dialogue.asking(),
+            Phase::Answering(outgoing) => {
+                outgoing.then = Then::Close;
+                false
+            }
+            Phase::Lingering { .. } => false,
+        }
+    }
+
+    fn listen(&mut self, shared: &mut Shared) -> io::Result<Option<Turn>> {
+        match self.dialogue.proceed() {
+            Next::Answer(request) => {
+                let answer = answer(&shared.site, &request);
+                self.begin(answer, &request, shared);
+                Ok(None)
+            }
+            Next::Refuse(fault) => {
+                shared.site.dropped(fault.reason(), self.address);
+                let Answer { reply, content, .. } = refuse(fault);
+                self.phase = Phase::Answering(Box::new(Outgoing::new(&reply, content, Then::Close, None)));
+                Ok(None)
+            }
+            Next::End => self.close(shared.now).map(Some),
+            Next::More if !self.readable => Ok(Some(Turn::Wait)),
+            Next::More => self.hear(shared),
+        }
+    }
+
+    fn hear(&mut self, shared: &mut Shared) -> io::Result<Option<Turn>> {
+        let room = self.dialogue.room().min(shared.buffer.len());
+        let buffer = shared.buffer.get_mut(..room).unwrap_or_default();
+        match self.socket.read(buffer) {
+            Ok(0) => Ok(Some(Turn::Ended)),
+            Ok(count) => {
+                // Less than there was room for: that was all, and the kernel tells when there is more (epoll(7)).
+                self.readable = count == room || self.heard;
+                self.moved = shared.now;
+                self.since.get_or_insert(shared.now);
+                self.dialogue.received(buffer.get(..count).unwrap_or_default());
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(Some(Turn::Wait))
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn begin(&mut self, mut answer: Answer, request: &Request, shared: &Shared) {
+        let then = match (request.keep && !shared.stopping, request.old) {
+            (false, _) => Then::Close,
+            (true, false) => Then::Keep,
+            (true, true) => Then::KeepOld,
         };
-        book.borrow_mut().expect(record, answer.length);
-        std::future::ready(Ok::<_, Infallible>(answer.response))
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
-            .max_buf_size(BUFFER)
-            .max_headers(MOST_HEADERS)
-            .serve_connection(io, service)
-    );
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stop.wait_for(|stop| *stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
-        }
-    };
-    for sent in book.borrow_mut().close() {
-        site.tell(sent);
-    }
-    if let Err(error) = ended {
-        if error.is_parse() {
-            site.dropped("a request that is no HTTP/1.1", address);
-        } else if error.is_timeout() && asking.get() {
-            site.dropped("a request that did not arrive in time", address);
-        }
-    }
-}
-
-/// The target for an event: printable, since hyper takes nothing else, and not longer than a line.
-fn printable(target: &hyper::Uri) -> String {
-    let text = target.path_and_query().map_or("*", |target| target.as_str());
-    text.chars().filter(|letter| !letter.is_control()).take(256).collect()
-}
-
-/// A stream that notes what leaves, and gives up on a client that takes nothing.
-struct Metered {
-    io: TokioIo<TcpStream>,
-    asking: Rc<Cell<bool>>,
-    book: Book,
-    site: Rc<Site>,
-    stall: Pin<Box<Sleep>>,
-    stalled: bool,
-}
-
-impl Metered {
-    fn watch(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.stalled = false;
-            return written;
-        }
-        if !self.stalled {
-            self.stalled = true;
-            self.stall.as_mut().reset(tokio::time::Instant::now() + STALL_TIME);
-        }
-        ready!(self.stall.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        let record = answer.record(request, self.address, shared.now);
+        self.moved = shared.now;
+        self.phase =
+            Phase::Answering(Box::new(Outgoing::new(&answer.reply, answer.content, then, Some(record))));
     }
 
-    fn note<'a>(&self, mut count: usize, pieces: impl Iterator<Item = &'a [u8]>) {
-        for piece in pieces {
-            let (gone, _) = piece.split_at(count.min(piece.len()));
-            count -= gone.len();
-            // Told one by one: telling must not find the book open.
-            let complete = self.book.borrow_mut().wrote(gone);
-            complete.into_iter().for_each(|sent| self.site.tell(sent));
+    fn answer(&mut self, shared: &mut Shared, number: usize) -> io::Result<Option<Turn>> {
+        let Phase::Answering(outgoing) = &mut self.phase else { return Ok(None) };
+        if !self.writable {
+            return Ok(Some(Turn::Wait));
+        }
+        let before = outgoing.sent();
+        let name = (number, self.generation);
+        let progress = outgoing.send(&self.socket, &mut shared.warmth, &shared.readers, name)?;
+        if outgoing.sent() > before {
+            self.moved = shared.now;
+        }
+        match progress {
+            Progress::Reading => Ok(Some(Turn::Wait)),
+            Progress::Blocked => {
+                self.writable = false;
+                Ok(Some(Turn::Wait))
+            }
+            Progress::More => Ok(Some(Turn::Again)),
+            Progress::Done => {
+                let Phase::Answering(outgoing) = mem::replace(&mut self.phase, Phase::Asking) else {
+                    return Ok(None);
+                };
+                let (sent, then) = (outgoing.sent(), outgoing.then);
+                shared.site.tell(outgoing.record, sent, true);
+                self.moved = shared.now;
+                self.since = self.dialogue.asking().then_some(shared.now);
+                match then {
+                    Then::Keep | Then::KeepOld => Ok(None),
+                    Then::Close => self.close(shared.now).map(Some),
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, now: Instant) -> io::Result<Turn> {
+        if !self.readable && !self.dialogue.unread() {
+            return Ok(Turn::Ended);
+        }
+        self.socket.shutdown(Shutdown::Write)?;
+        self.phase = Phase::Lingering { left: LINGER_BYTES };
+        self.since = Some(now);
+        Ok(Turn::Again)
+    }
+
+    fn linger(&mut self, shared: &mut Shared) -> io::Result<Option<Turn>> {
+        let Phase::Lingering { left } = &mut self.phase else { return Ok(None) };
+        match self.socket.read(&mut shared.buffer) {
+            Ok(count) if count == 0 || count >= *left => Ok(Some(Turn::Ended)),
+            Ok(count) => {
+                *left -= count;
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(Turn::Wait)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }
 
-impl Read for Metered {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = ready!(Pin::new(&mut self.io).poll_read(context, buffer));
-        self.asking.set(true);
-        Poll::Ready(read)
-    }
-}
-
-impl Write for Metered {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(context, bytes);
-        let count = ready!(self.watch(context, written))?;
-        self.note(count, std::iter::once(bytes));
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(context, pieces);
-        let count = ready!(self.watch(context, written))?;
-        self.note(count, pieces.iter().map(|piece| &**piece));
-        Poll::Ready(Ok(count))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
-    }
+/// Bytes that were written and that the other end has not confirmed yet.
+fn owed(socket: &TcpStream) -> io::Result<u32> {
+    // SAFETY: SIOCOUTQ (tcp(7)), of the same number as TIOCOUTQ, writes one `int`.
+    let count = unsafe { rustix::ioctl::ioctl(socket, rustix::ioctl::Getter::<OUT_QUEUE, i32>::new()) }?;
+    Ok(u32::try_from(count).unwrap_or(0))
 }

@@ -1,24 +1,37 @@
-//! `pilotlight-httpd`: the sockets, files and clock around [`pilotlight_http`], with hyper for the protocol.
+//! `pilotlight-httpd`: the sockets, files and clock around [`pilotlight_http`].
 //!
-//! One thread takes all connections; a few more wait for the card when a file is not in memory.
+//! One thread serves all connections and never waits for the card; two more do that for it.
 
 mod answer;
-mod body;
 mod connection;
 mod listener;
+mod outgoing;
+mod readers;
+mod server;
 mod site;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, rc::Rc};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
-use pilotlight_kit::{Events, beneath::Root, lab, systemd};
+use connection::Shared;
+use mio::{Poll, Waker};
+use pilotlight_http::Warmth;
+use pilotlight_kit::{Events, beneath::Root, lab, signals, systemd};
 use pilotlight_lab::paths;
-use rustix::rand::GetRandomFlags;
+use readers::Readers;
+use rustix::{
+    process::{Resource, Rlimit, setrlimit},
+    rand::GetRandomFlags,
+};
+use server::Server;
 use site::Site;
 
-/// Threads that read files. The page cache answers most reads at once; a card has one queue anyway.
-const READERS: usize = 8;
+/// What comes is read into this many bytes.
+const BUFFER: usize = 64 * 1024;
+/// Descriptors for all connections, a file for each, and the rest.
+const DESCRIPTORS: u64 = 20_000;
+const _: () = assert!(DESCRIPTORS > 2 * server::MOST_CONNECTIONS as u64 + 64);
 
 /// Serves boot scripts, configuration and installer files over HTTP.
 #[derive(Debug, Parser)]
@@ -49,26 +62,36 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let stop = signals::stop_requests().context("cannot wait for signals")?;
     let lab = lab::load(&arguments.lab)?;
     let root = Root::open(&arguments.root)
         .with_context(|| format!("cannot serve {}: no readable folder", arguments.root.display()))?;
-    let sockets = listener::open(systemd::listen_fds(), &arguments.listen)?;
+    let listeners = listener::adopt(listener::open(systemd::listen_fds(), &arguments.listen)?)?;
+    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    // The unit gives as many, and lets nobody ask for more. By hand there may be fewer, and then fewer come in.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) });
+    let poll = Poll::new().context("cannot set up the event loop")?;
+    let waker = Waker::new(poll.registry(), server::READERS).context("cannot set up the event loop")?;
+    let shared = Shared {
+        site: Site::new(lab, root, Events::new(&arguments.events), run_tag()?),
+        warmth: Warmth::default(),
+        readers: Readers::start(waker).context("cannot start the threads that read")?,
+        buffer: vec![0; BUFFER],
+        now: Instant::now(),
+        stopping: false,
+    };
+    let server = Server::new(poll, listeners, shared)?;
+    systemd::ready(&format!("Serving {} on {addresses:?}", arguments.root.display()));
+    server.run(&stop)
+}
+
+/// Part of every entity tag: the same as long as the machine is not started again, so that a download goes on where it was
+/// when the server was restarted.
+fn run_tag() -> anyhow::Result<String> {
+    if let Ok(boot) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        return Ok(boot.chars().filter(char::is_ascii_hexdigit).take(12).collect());
+    }
     let mut run = [0; 6];
     rustix::rand::getrandom(&mut run, GetRandomFlags::empty()).context("the kernel gave no random bytes")?;
-    let site = Rc::new(Site::new(lab, root, Events::new(&arguments.events), run));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(READERS)
-        .build()
-        .context("cannot set up the event loop")?;
-    let tasks = tokio::task::LocalSet::new();
-    let served = tasks.block_on(&runtime, async {
-        let listeners = listener::adopt(sockets)?;
-        let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        systemd::ready(&format!("Serving {} on {addresses:?}", arguments.root.display()));
-        listener::serve(listeners, site).await
-    });
-    // A read that hangs on a bad card must not hold up the end.
-    runtime.shutdown_background();
-    served
+    Ok(run.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,9 +1,11 @@
 //! What is served, and the log of it.
 
-use std::{cell::RefCell, net::IpAddr, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
-use hyper::StatusCode;
-use pilotlight_http::Sent;
 use pilotlight_kit::{Event, Events, beneath::Root, drops::Drops};
 use pilotlight_lab::{Lab, MacAddr};
 
@@ -13,10 +15,12 @@ const SERVICE: &str = "http";
 pub(crate) struct Site {
     pub(crate) lab: Lab,
     pub(crate) root: Root,
-    /// Part of every entity tag, different in every run: what a file in the read-only root says changes with
+    /// Part of every entity tag, different after each boot: what a file in the read-only root says changes with
     /// the image, while its size, time and number may stay the same.
     pub(crate) run: String,
     events: Events,
+    /// Whether anything was told since the last flush.
+    told: Cell<bool>,
     drops: RefCell<Drops>,
     started: Instant,
 }
@@ -26,36 +30,45 @@ pub(crate) struct Site {
 pub(crate) struct Record {
     pub(crate) method: String,
     pub(crate) path: String,
-    pub(crate) status: StatusCode,
+    pub(crate) status: u16,
     pub(crate) reason: Option<String>,
     pub(crate) mac: Option<MacAddr>,
     pub(crate) address: IpAddr,
     pub(crate) started: Instant,
+    /// The length of the body in bytes.
+    pub(crate) length: u64,
 }
 
 impl Site {
-    pub(crate) fn new(lab: Lab, root: Root, events: Events, run: [u8; 6]) -> Self {
-        let run = run.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { lab, root, run, events, drops: RefCell::default(), started: Instant::now() }
+    pub(crate) fn new(lab: Lab, root: Root, events: Events, run: String) -> Self {
+        Self {
+            lab,
+            root,
+            run,
+            events,
+            told: Cell::default(),
+            drops: RefCell::default(),
+            started: Instant::now(),
+        }
     }
 
-    /// Tells of an answer that has left, or never will.
-    pub(crate) fn tell(&self, sent: Sent<Record>) {
-        let record = sent.record;
-        let refused = record.status.is_client_error() && record.status != StatusCode::NOT_FOUND;
-        let mut event = match (record.reason, sent.complete) {
+    /// Tells of an answer of whose body `sent` bytes have left, which is all of it or all that ever will.
+    pub(crate) fn tell(&self, record: Option<Record>, sent: u64, complete: bool) {
+        let Some(record) = record else { return };
+        let refused = (400..500).contains(&record.status) && record.status != 404;
+        let mut event = match (record.reason, complete) {
             (Some(reason), _) if refused => Event::dropped(SERVICE, "get", reason),
             (Some(reason), _) => Event::failed(SERVICE, "get", reason),
             (None, true) => Event::ok(SERVICE, "get"),
             (None, false) => {
-                let reason = format!("the connection ended after {} of {} bytes", sent.sent, sent.length);
+                let reason = format!("the connection ended after {sent} of {} bytes", record.length);
                 Event::failed(SERVICE, "get", reason)
             }
         };
         event = event
             .fact("path", record.path)
-            .fact("status", record.status.as_u16())
-            .fact("bytes", sent.sent)
+            .fact("status", record.status)
+            .fact("bytes", sent)
             .fact("ms", record.started.elapsed().as_millis() as u64);
         if record.method != "GET" {
             event = event.fact("method", record.method);
@@ -73,13 +86,34 @@ impl Site {
     /// Tells of the drops that were not told yet; to be called every few seconds.
     pub(crate) fn flush_drops(&self) {
         for (reason, count) in self.drops.borrow_mut().overdue(self.started.elapsed()) {
-            self.events.emit(Event::dropped(SERVICE, "drop", reason).fact("count", count));
+            self.hold(Event::dropped(SERVICE, "drop", reason).fact("count", count));
         }
+    }
+
+    /// Whether there are drops that were not told yet.
+    pub(crate) fn counting(&self) -> bool {
+        self.drops.borrow().waiting()
     }
 
     /// A fault of the server itself.
     pub(crate) fn fault(&self, reason: impl ToString) {
-        self.events.emit(Event::failed(SERVICE, "error", reason));
+        self.hold(Event::failed(SERVICE, "error", reason));
+    }
+
+    /// Sends off what was told since the last time; gives when to call it again although nothing has happened.
+    pub(crate) fn flush(&self) -> Option<Duration> {
+        self.told.set(false);
+        self.events.flush()
+    }
+
+    /// Whether anything was told since the last [`Site::flush`].
+    pub(crate) fn told(&self) -> bool {
+        self.told.get()
+    }
+
+    fn hold(&self, event: Event) {
+        self.told.set(true);
+        self.events.hold(event);
     }
 
     fn emit(&self, mut event: Event, address: IpAddr, mac: Option<MacAddr>) {
@@ -93,6 +127,6 @@ impl Site {
         if let Some(mac) = mac.or(node.map(|node| node.mac)) {
             event = event.mac(mac);
         }
-        self.events.emit(event.node(node.map(|node| node.name.as_str())));
+        self.hold(event.node(node.map(|node| node.name.as_str())));
     }
 }

@@ -1,0 +1,103 @@
+//! Threads that wait for the card, so that the one which serves all connections does not.
+//!
+//! They read pieces of files and throw away what they read: it is in memory then, and leaves from there.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use mio::Waker;
+
+/// A card has one queue; a second thread reads on while the first one waits for a bad spot, or unpacks.
+const READERS: usize = 2;
+/// Bytes read at a time.
+const BUFFER: usize = 64 * 1024;
+/// A reader needs little: the default of some megabytes would be counted against the service.
+const STACK: usize = 64 * 1024;
+
+/// A piece to be read.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) file: Arc<File>,
+    pub(crate) inode: u64,
+    pub(crate) at: u64,
+    pub(crate) length: u64,
+    /// Who waits for it.
+    pub(crate) connection: (usize, u64),
+}
+
+/// A piece that was read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) inode: u64,
+    pub(crate) at: u64,
+    pub(crate) connection: (usize, u64),
+    pub(crate) outcome: io::Result<()>,
+}
+
+/// The threads, and what they have to say.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    wanted: Sender<Piece>,
+    done: Receiver<Read>,
+}
+
+impl Readers {
+    /// Starts the threads. `waker` is woken when a piece was read.
+    pub(crate) fn start(waker: Waker) -> io::Result<Self> {
+        let (wanted, queue) = channel();
+        let (say, done) = channel();
+        let (queue, waker) = (Arc::new(Mutex::new(queue)), Arc::new(waker));
+        for number in 0..READERS {
+            let (queue, say, waker) = (Arc::clone(&queue), say.clone(), Arc::clone(&waker));
+            let thread = thread::Builder::new().name(format!("reader{number}")).stack_size(STACK);
+            thread.spawn(move || read_on(&queue, &say, &waker))?;
+        }
+        Ok(Self { wanted, done })
+    }
+
+    /// Has a piece read.
+    pub(crate) fn read(&self, piece: Piece) {
+        // The threads end with the process.
+        let _ = self.wanted.send(piece);
+    }
+
+    /// What was read since the last time.
+    pub(crate) fn done(&self) -> impl Iterator<Item = Read> {
+        self.done.try_iter()
+    }
+}
+
+fn read_on(queue: &Mutex<Receiver<Piece>>, say: &Sender<Read>, waker: &Waker) {
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Piece { file, inode, at, length, connection }) = next else { return };
+        let outcome = read(&file, at, length);
+        if say.send(Read { inode, at, connection, outcome }).is_err() || waker.wake().is_err() {
+            return;
+        }
+    }
+}
+
+fn read(file: &File, mut at: u64, length: u64) -> io::Result<()> {
+    let end = at.saturating_add(length);
+    // Not kept: an idle server has no buffer.
+    let mut buffer = vec![0; BUFFER];
+    while at < end {
+        match file.read_at(&mut buffer, at) {
+            Ok(0) => return Ok(()),
+            Ok(count) => at = at.saturating_add(count as u64),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
