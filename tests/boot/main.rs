@@ -3,6 +3,7 @@
 mod card;
 mod cuts;
 mod database;
+mod loaders;
 mod names;
 mod pcs;
 mod pi;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             ("virt-uefi-pc", pcs::uefi),
             ("virt-uefi-http-pc", pcs::uefi_http),
             ("virt-proxy", proxy::beside_a_router),
+            ("virt-loaders", loaders::each_gets_its_own),
         ],
     )
 }

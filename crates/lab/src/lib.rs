@@ -109,14 +109,31 @@ pub struct Node {
     pub install_to: Option<String>,
 }
 
-/// The boot loader that a node's firmware is given.
+/// The boot loader that a node's firmware is given. One that does not exist for a firmware leaves it with iPXE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Loader {
     /// iPXE, for BIOS and UEFI alike; an iPXE that is in the firmware already goes straight to its script.
     #[default]
     Ipxe,
-    /// PXELINUX where the firmware is a BIOS, iPXE where it is UEFI.
+    /// iPXE upon the network card's own driver, for a BIOS machine whose iPXE in the ROM has one that fails.
+    Undionly,
+    /// PXELINUX, for a BIOS: through the iPXE in the ROM where there is one.
     Pxelinux,
+    /// PXELINUX with a TCP of its own, for a BIOS: it needs nothing of an iPXE below it.
+    Lpxelinux,
+    /// shim and GRUB as they are signed, for UEFI on 64-bit x86: what starts where Secure Boot is on.
+    Grub,
+}
+
+impl Loader {
+    /// All of them, by what they are called in `lab.toml`.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("ipxe", Self::Ipxe),
+        ("undionly", Self::Undionly),
+        ("pxelinux", Self::Pxelinux),
+        ("lpxelinux", Self::Lpxelinux),
+        ("grub", Self::Grub),
+    ];
 }
 
 /// What a machine can be asked to boot.

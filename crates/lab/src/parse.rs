@@ -23,7 +23,6 @@ const DEFAULT_ARCHITECTURE: &str = "amd64";
 const MAX_ARGUMENTS: usize = 16;
 const KINDS: [&str; 2] = ["debian-installer", "local-disk"];
 const MODES: [&str; 2] = ["server", "proxy"];
-const LOADERS: [&str; 2] = ["ipxe", "pxelinux"];
 
 /// Reads a `lab.toml`.
 ///
@@ -272,11 +271,11 @@ fn mode(text: &str) -> Result<Mode, Refused> {
 }
 
 fn loader(text: &str) -> Result<Loader, Refused> {
-    match text {
-        "ipxe" => Ok(Loader::Ipxe),
-        "pxelinux" => Ok(Loader::Pxelinux),
-        _ => Err(Refused::new(format!("{text:?} is no boot loader")).hint(meant(text, LOADERS))),
-    }
+    let known = Loader::NAMES.into_iter().find(|(name, _)| *name == text);
+    known.map(|(_, loader)| loader).ok_or_else(|| {
+        let names = Loader::NAMES.map(|(name, _)| name);
+        Refused::new(format!("{text:?} is no boot loader")).hint(meant(text, names))
+    })
 }
 
 /// The profiles, and the names of those that were written wrongly: a node that names one has no fault of its own.

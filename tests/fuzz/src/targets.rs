@@ -361,10 +361,11 @@ fn http_range(input: &[u8]) -> u64 {
     }
 }
 
-/// The name of a file for PXELINUX or GRUB.
+/// The name of a file for PXELINUX, U-Boot or GRUB.
 fn boot_script(input: &[u8]) -> u64 {
     let name = String::from_utf8_lossy(input);
     let pxelinux = pilotlight_boot::pxelinux_config(&LAB, &name);
+    assert_eq!(pilotlight_boot::u_boot_config(&LAB, &name).is_some(), pxelinux.is_some(), "the same names");
     let grub = pilotlight_boot::grub_config(&LAB, &name);
     kind((pxelinux.map(|text| text.len()), grub.map(|text| text.len())))
 }

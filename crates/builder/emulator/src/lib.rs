@@ -24,4 +24,4 @@ pub mod scene;
 mod uimage;
 
 pub use machine::{Machine, Serial};
-pub use qemu::{Qemu, QemuError};
+pub use qemu::{Qemu, QemuError, Uefi};

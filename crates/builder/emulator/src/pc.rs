@@ -1,4 +1,4 @@
-//! PCs that boot from the network, as their firmware does it.
+//! Machines that boot from the network, as their firmware does it: PCs, and others that QEMU plays.
 
 use std::{
     ffi::OsString,
@@ -8,10 +8,10 @@ use std::{
 
 use crate::{
     Machine, Qemu, QemuError, Serial,
-    qemu::{escaped, netdev, strings},
+    qemu::{Uefi, escaped, netdev, strings},
 };
 
-/// A PC's firmware.
+/// A machine's firmware, which also says what kind of machine it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
     /// SeaBIOS and the iPXE ROM of an Intel 82540EM card, as in most BIOS machines of QEMU's.
@@ -20,9 +20,62 @@ pub enum Firmware {
     Uefi,
     /// The same, told to leave PXE alone: it takes its loader by HTTP (UEFI 2.10 § 24.7).
     UefiHttp,
+    /// EDK II on 64-bit Arm, with its PXE client.
+    UefiArm64,
+    /// U-Boot on 64-bit Arm, which does as it is set up to by Debian.
+    UBootArm64,
 }
 
-/// A PC to be started.
+/// What QEMU plays a firmware on.
+struct Board<'a> {
+    program: &'a Path,
+    /// Machine and processor.
+    machine: [&'static str; 4],
+    /// The network card, up to its hardware address. Without a ROM but for the BIOS, or iPXE would take the place of
+    /// the firmware's own client.
+    card: &'static str,
+    code: Code<'a>,
+}
+
+/// Where a firmware comes from.
+enum Code<'a> {
+    /// QEMU has it with it.
+    Own,
+    /// In flash, beside its variables.
+    Flash(&'a Uefi),
+    /// Where the processor starts.
+    Bare(&'a Path),
+}
+
+impl Firmware {
+    fn board(self, qemu: &Qemu) -> Board<'_> {
+        const VIRTIO: &str = "virtio-net-pci,netdev=wire,bootindex=0,romfile=,mac=";
+        // Without graphics SeaBIOS and iPXE talk on the serial port. rdrand: OVMF has no network without a
+        // source of randomness.
+        let pc = |card, code| Board {
+            program: &qemu.x86_64,
+            machine: ["-M", "q35,graphics=off", "-cpu", "qemu64,+rdrand"],
+            card,
+            code,
+        };
+        let arm = |processor, code| Board {
+            program: &qemu.aarch64,
+            machine: ["-M", "virt", "-cpu", processor],
+            card: VIRTIO,
+            code,
+        };
+        match self {
+            Self::Bios => pc("e1000,netdev=wire,bootindex=0,mac=", Code::Own),
+            Self::Uefi | Self::UefiHttp => pc(VIRTIO, Code::Flash(&qemu.ovmf)),
+            // As with `rdrand`: EDK II takes its randomness from the processor, and the models by name have none.
+            // Signatures of pointers cost too much when they are played to the letter.
+            Self::UefiArm64 => arm("max,pauth-impdef=on", Code::Flash(&qemu.aavmf)),
+            Self::UBootArm64 => arm("cortex-a57", Code::Bare(&qemu.u_boot_arm64)),
+        }
+    }
+}
+
+/// A machine to be started.
 #[derive(Debug, Clone)]
 pub struct Pc<'a> {
     /// Its name in the scene, also of its log.
@@ -42,23 +95,23 @@ pub struct Pc<'a> {
 impl Pc<'_> {
     /// Starts it; a UEFI machine keeps its variables in the folder `state`.
     pub fn start(&self, qemu: &Qemu, state: &Path, serial: &Serial) -> Result<Machine, QemuError> {
-        let args = self.arguments(qemu, state, serial)?;
-        Machine::start(qemu, &qemu.x86_64, self.name, &args, serial)
+        let board = self.firmware.board(qemu);
+        let args = self.arguments(&board, qemu, state, serial)?;
+        Machine::start(qemu, board.program, self.name, &args, serial)
     }
 
-    fn arguments(&self, qemu: &Qemu, state: &Path, serial: &Serial) -> Result<Vec<OsString>, QemuError> {
+    fn arguments(
+        &self,
+        board: &Board<'_>,
+        qemu: &Qemu,
+        state: &Path,
+        serial: &Serial,
+    ) -> Result<Vec<OsString>, QemuError> {
         let mut args = qemu.common();
-        // Without graphics SeaBIOS and iPXE talk on the serial port. rdrand: OVMF has no network without a
-        // source of randomness.
-        args.extend(strings(["-M", "q35,graphics=off", "-cpu", "qemu64,+rdrand"]));
+        args.extend(strings(board.machine));
         args.extend(["-m".into(), self.memory_mib.to_string().into()]);
-        let card = match self.firmware {
-            Firmware::Bios => "e1000,netdev=wire,bootindex=0,mac=",
-            // Without its ROM, or iPXE would take the place of the firmware's own PXE client.
-            Firmware::Uefi | Firmware::UefiHttp => "virtio-net-pci,netdev=wire,bootindex=0,romfile=,mac=",
-        };
         args.extend(netdev(self.hub));
-        args.extend(["-device".into(), format!("{card}{}", self.mac).into()]);
+        args.extend(["-device".into(), format!("{}{}", board.card, self.mac).into()]);
         if self.firmware == Firmware::UefiHttp {
             // OVMF's own switches (OvmfPkg/RUNTIME_CONFIG.md).
             for version in ["IPv4PXESupport", "IPv6PXESupport"] {
@@ -66,10 +119,14 @@ impl Pc<'_> {
                 args.extend(["-fw_cfg".into(), switch.into()]);
             }
         }
-        if self.firmware != Firmware::Bios {
-            args.extend(strings(["-device", "virtio-rng-pci"]));
-            args.extend(["-drive".into(), pflash("on", &qemu.ovmf_code)]);
-            args.extend(["-drive".into(), pflash("off", &self.variables(qemu, state)?)]);
+        match board.code {
+            Code::Own => {}
+            Code::Flash(uefi) => {
+                args.extend(strings(["-device", "virtio-rng-pci"]));
+                args.extend(["-drive".into(), pflash("on", &uefi.code)]);
+                args.extend(["-drive".into(), pflash("off", &self.variables(uefi, state)?)]);
+            }
+            Code::Bare(code) => args.extend(["-bios".into(), code.into()]),
         }
         if let Some(disk) = self.disk {
             let mut drive = OsString::from("if=virtio,format=raw,cache=unsafe,file=");
@@ -83,9 +140,9 @@ impl Pc<'_> {
     }
 
     /// A variable store of this machine's own.
-    fn variables(&self, qemu: &Qemu, state: &Path) -> Result<PathBuf, QemuError> {
+    fn variables(&self, uefi: &Uefi, state: &Path) -> Result<PathBuf, QemuError> {
         let path = state.join(format!("{}.vars.fd", self.name));
-        let content = fs::read(&qemu.ovmf_vars).map_err(QemuError::file("read", &qemu.ovmf_vars))?;
+        let content = fs::read(&uefi.vars).map_err(QemuError::file("read", &uefi.vars))?;
         fs::write(&path, content).map_err(QemuError::file("write", &path))?;
         Ok(path)
     }

@@ -9,7 +9,7 @@ use std::{
 /// QEMU and its firmware, wherever they were unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Qemu {
-    /// The program for the Pi: `qemu-system-aarch64`, or a script that runs it.
+    /// The program for the Pi and other Arm machines: `qemu-system-aarch64`, or a script that runs it.
     pub aarch64: PathBuf,
     /// The program for PCs: `qemu-system-x86_64`, or a script that runs it.
     pub x86_64: PathBuf,
@@ -17,10 +17,21 @@ pub struct Qemu {
     pub data_dirs: Vec<PathBuf>,
     /// The folder of QEMU's own loadable modules.
     pub modules: PathBuf,
-    /// UEFI firmware for PCs, read-only.
-    pub ovmf_code: PathBuf,
-    /// A UEFI variable store without any variables; each PC writes to a copy of it.
-    pub ovmf_vars: PathBuf,
+    /// UEFI firmware for PCs.
+    pub ovmf: Uefi,
+    /// UEFI firmware for 64-bit Arm.
+    pub aavmf: Uefi,
+    /// U-Boot for QEMU's own 64-bit Arm machine.
+    pub u_boot_arm64: PathBuf,
+}
+
+/// UEFI firmware, as it lies in flash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uefi {
+    /// The firmware, read-only.
+    pub code: PathBuf,
+    /// A variable store without any variables; each machine writes to a copy of it.
+    pub vars: PathBuf,
 }
 
 /// What can go wrong around a virtual machine.
@@ -77,11 +88,16 @@ impl Qemu {
             x86_64: folder.join("bin/qemu-system-x86_64"),
             data_dirs: ["qemu", "seabios"].iter().map(|name| share.join(name)).collect(),
             modules: folder.join("root/usr/lib/x86_64-linux-gnu/qemu"),
-            ovmf_code: share.join("OVMF/OVMF_CODE_4M.fd"),
-            ovmf_vars: share.join("OVMF/OVMF_VARS_4M.fd"),
+            ovmf: Uefi { code: share.join("OVMF/OVMF_CODE_4M.fd"), vars: share.join("OVMF/OVMF_VARS_4M.fd") },
+            aavmf: Uefi {
+                code: share.join("AAVMF/AAVMF_CODE.no-secboot.fd"),
+                vars: share.join("AAVMF/AAVMF_VARS.fd"),
+            },
+            u_boot_arm64: folder.join("root/usr/lib/u-boot/qemu_arm64/u-boot.bin"),
         };
-        let parts = [&qemu.aarch64, &qemu.x86_64, &qemu.ovmf_code, &qemu.ovmf_vars];
-        let missing = parts.into_iter().chain(&qemu.data_dirs).find(|path| !path.exists()).cloned();
+        let uefi = [&qemu.ovmf, &qemu.aavmf].into_iter().flat_map(|uefi| [&uefi.code, &uefi.vars]);
+        let parts = [&qemu.aarch64, &qemu.x86_64, &qemu.u_boot_arm64].into_iter().chain(uefi);
+        let missing = parts.chain(&qemu.data_dirs).find(|path| !path.exists()).cloned();
         missing.map_or(Ok(qemu), |path| Err(QemuError::Missing(path)))
     }
 

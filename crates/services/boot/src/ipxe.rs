@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use pilotlight_lab::{Lab, MacAddr, Node, ProfileKind};
+use pilotlight_lab::{Lab, Loader, MacAddr, Node, ProfileKind};
 
 use crate::{kernel::kernel, url};
 
@@ -59,6 +59,17 @@ pub fn ipxe_script(lab: &Lab, mac: Option<MacAddr>) -> String {
         (Some(node), _) => _ = writeln!(out, "# {}, {}", node.name, node.mac),
         (None, Some(mac)) => _ = writeln!(out, "# A machine without a name: {mac}"),
         (None, None) => out.push_str("# A machine that did not say who it is\n"),
+    }
+    if node.is_some_and(|node| node.loader == Loader::Undionly) {
+        _ = write!(
+            out,
+            "# The network card's own driver is wanted, not iPXE's. What has no driver of its own says so of itself, and\n\
+             # so it is not fetched again.\n\
+             iseq ${{platform}} pcbios || goto start\n\
+             iseq ${{netX/chip}} undionly && goto start ||\n\
+             chain {} ||\n",
+            url::over_tftp(lab, "undionly.kpxe"),
+        );
     }
     out.push_str(":start\nimgfree\n");
     let profile = node.and_then(|node| Some((node, node.profile.as_deref()?)));

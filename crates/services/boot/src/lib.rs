@@ -16,9 +16,9 @@ mod preseed;
 mod pxelinux;
 mod url;
 
-pub use client::{Architecture, BootFile, Client, boot_file};
+pub use client::{Architecture, BootFile, Client, U_BOOT_FOLDER, boot_file};
 pub use grub::grub_config;
 pub use ipxe::{autoexec_ipxe, boot_ipxe, ipxe_script};
 pub use preseed::preseed;
-pub use pxelinux::pxelinux_config;
+pub use pxelinux::{pxelinux_config, u_boot_config};
 pub use url::{asset_path, preseed_path};

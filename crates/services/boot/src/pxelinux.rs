@@ -1,12 +1,15 @@
-//! Configurations for PXELINUX.
+//! Configurations for PXELINUX, and for U-Boot, which reads the same.
 //!
-//! It looks for `pxelinux.cfg/` and then, in this order: the machine's UUID, `01-` and its hardware address, its
+//! Both look for `pxelinux.cfg/` and then, in this order: the machine's UUID, `01-` and its hardware address, its
 //! IPv4 address in hexadecimal, that one digit shorter each time, and `default`. A node's file is found by the
 //! second and by the third; every other machine goes on to the last.
+//!
+//! U-Boot looks in the folder of its boot file (`pxe get`), and takes every path in it from there. It has a kernel by
+//! TFTP alone, and only one of its own architecture is any use to it.
 
 use std::{fmt::Write, net::Ipv4Addr};
 
-use pilotlight_lab::{Lab, MacAddr, Node, ProfileKind};
+use pilotlight_lab::{Lab, MacAddr, Node, Profile, ProfileKind};
 
 use crate::kernel::kernel;
 
@@ -14,19 +17,37 @@ use crate::kernel::kernel;
 const PROMPT_TENTHS: u32 = 300;
 /// The entry for the machine's own disk, which the lab's profile of this name cannot be anything but.
 const DISK: &str = "local-disk";
+/// The architecture of the U-Boots that are served.
+const U_BOOT_ARCHITECTURE: &str = "arm64";
+
+/// Who reads a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Pxelinux,
+    UBoot,
+}
 
 /// The configuration of this name beneath `pxelinux.cfg/`; none when there is none, and PXELINUX asks for the
 /// next.
 pub fn pxelinux_config(lab: &Lab, name: &str) -> Option<String> {
+    config(lab, name, Reader::Pxelinux)
+}
+
+/// The same for U-Boot.
+pub fn u_boot_config(lab: &Lab, name: &str) -> Option<String> {
+    config(lab, name, Reader::UBoot)
+}
+
+fn config(lab: &Lab, name: &str, reader: Reader) -> Option<String> {
     if name == "default" {
-        return Some(render(lab, None));
+        return Some(render(lab, None, reader));
     }
     let node = match name.strip_prefix("01-") {
         // `parse` reads other spellings too; PXELINUX asks in this one alone.
         Some(text) => lab.node_by_mac(text.parse::<MacAddr>().ok().filter(|mac| mac.hyphenated() == text)?),
         None => lab.node_by_address(hexadecimal(name)?),
     };
-    node.map(|node| render(lab, Some(node)))
+    node.map(|node| render(lab, Some(node), reader))
 }
 
 /// An IPv4 address as eight upper-case hexadecimal digits.
@@ -35,10 +56,33 @@ fn hexadecimal(text: &str) -> Option<Ipv4Addr> {
     u32::from_str_radix(text, 16).ok().filter(|_| fits).map(Ipv4Addr::from_bits)
 }
 
+impl Reader {
+    /// Whether it can start this.
+    fn starts(self, profile: &Profile) -> bool {
+        match (&profile.kind, self) {
+            (ProfileKind::DebianInstaller { architecture, .. }, Self::UBoot) => {
+                architecture == U_BOOT_ARCHITECTURE
+            }
+            _ => true,
+        }
+    }
+
+    /// Where it finds what is at `url`.
+    fn place(self, lab: &Lab, url: &str) -> String {
+        let site = format!("http://{}/", lab.network.address);
+        match self {
+            Self::Pxelinux => url.to_owned(),
+            Self::UBoot => url.strip_prefix(&site).unwrap_or(url).to_owned(),
+        }
+    }
+}
+
 /// The built-in prompt serves as the menu: a menu module would be three more files from a slow TFTP.
-fn render(lab: &Lab, node: Option<&Node>) -> String {
+fn render(lab: &Lab, node: Option<&Node>, reader: Reader) -> String {
     let mut out = String::new();
+    let profiles = || lab.profiles.iter().filter(|(_, profile)| reader.starts(profile));
     let profile = node.and_then(|node| Some((node, node.profile.as_deref()?)));
+    let profile = profile.filter(|(_, profile)| profiles().any(|(name, _)| name == profile));
     match (profile, node) {
         (Some((node, profile)), _) => {
             // With PROMPT 0 a held Shift or Alt key still shows the prompt.
@@ -53,7 +97,7 @@ fn render(lab: &Lab, node: Option<&Node>) -> String {
                 PROMPT_TENTHS / 10
             );
             _ = writeln!(out, "SAY   {DISK} - Boot from the disk of this machine");
-            for (name, profile) in &lab.profiles {
+            for (name, profile) in profiles() {
                 if profile.kind != ProfileKind::LocalDisk {
                     _ = writeln!(out, "SAY   {name} - {}", profile.title);
                 }
@@ -61,11 +105,12 @@ fn render(lab: &Lab, node: Option<&Node>) -> String {
         }
     }
     _ = write!(out, "\nLABEL {DISK}\n  LOCALBOOT 0\n");
-    for (name, profile) in lab.profiles.iter().filter(|(name, _)| *name != DISK) {
+    for (name, profile) in profiles().filter(|(name, _)| *name != DISK) {
         _ = write!(out, "\nLABEL {name}\n");
         match kernel(lab, name, profile, node) {
             Some(kernel) => {
-                _ = writeln!(out, "  KERNEL {}\n  INITRD {}", kernel.linux, kernel.initrd);
+                let [linux, initrd] = [&kernel.linux, &kernel.initrd].map(|url| reader.place(lab, url));
+                _ = writeln!(out, "  KERNEL {linux}\n  INITRD {initrd}");
                 // PXELINUX reads "APPEND -" as nothing at all.
                 let arguments = kernel.arguments.join(" ");
                 _ = writeln!(out, "  APPEND {}", if arguments.is_empty() { "-" } else { &arguments });

@@ -17,6 +17,11 @@ pub(crate) fn asset(lab: &Lab, path: &str) -> String {
     format!("http://{}/assets/{path}", lab.network.address)
 }
 
+/// A file of the TFTP server's.
+pub(crate) fn over_tftp(lab: &Lab, path: &str) -> String {
+    format!("tftp://{}/{path}", lab.network.address)
+}
+
 /// A node's answers to the installer.
 pub(crate) fn preseed(lab: &Lab, mac: MacAddr) -> String {
     format!("http://{}{}", lab.network.address, preseed_path(mac))

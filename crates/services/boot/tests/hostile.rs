@@ -1,6 +1,6 @@
 //! Whatever a lab.toml says, it is refused or it stays in its place.
 
-use pilotlight_boot::{grub_config, ipxe_script, preseed, pxelinux_config};
+use pilotlight_boot::{grub_config, ipxe_script, preseed, pxelinux_config, u_boot_config};
 use pilotlight_lab::{Lab, parse};
 use proptest::{prelude::*, sample::Index};
 
@@ -63,6 +63,7 @@ fn shape(lab: &Lab) -> Vec<Vec<(String, String)>> {
         ipxe_script(lab, None),
         pxelinux_config(lab, "default").expect("it is always there"),
         pxelinux_config(lab, &format!("01-{}", node.mac.hyphenated())).expect("the node is in the lab"),
+        u_boot_config(lab, &format!("01-{}", node.mac.hyphenated())).expect("the node is in the lab"),
         grub_config(lab, "grub.cfg").expect("it is always there"),
         grub_config(lab, &format!("grub.cfg-01-{}", node.mac.hyphenated())).expect("the node is in the lab"),
         preseed(lab, node).expect("its profile installs"),
@@ -86,7 +87,7 @@ fn lab(values: &[String; 8]) -> String {
     format!(
         "[network]\naddress = \"10.77.0.1/24\"\ndomain = {}\n\
          [[nodes]]\nname = {}\nmac = \"52:54:00:00:00:01\"\naddress = \"10.77.0.11\"\nprofile = \"x\"\ninstall-to = {}\n\
-         [profiles.x]\nkind = \"debian-installer\"\ntitle = {}\narguments = [{}]\nmirror = {}\nauthorized-keys = [{}]\n",
+         [profiles.x]\nkind = \"debian-installer\"\narchitecture = \"arm64\"\ntitle = {}\narguments = [{}]\nmirror = {}\nauthorized-keys = [{}]\n",
         quoted(domain),
         quoted(name),
         quoted(disk),
@@ -112,7 +113,7 @@ const VALID: [&str; 8] = [
 fn the_plain_lab_is_valid_and_spiked_ones_can_be() {
     let title_with_comma = VALID.map(|value| if value == "Title" { "Title, (1)" } else { value }.to_owned());
     for values in [VALID.map(str::to_owned), title_with_comma] {
-        assert_eq!(shape(&parse(&lab(&values)).expect("valid")).len(), 7);
+        assert_eq!(shape(&parse(&lab(&values)).expect("valid")).len(), 8);
     }
 }
 

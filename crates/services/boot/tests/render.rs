@@ -1,6 +1,8 @@
 //! Everything that a machine is given, as it is sent.
 
-use pilotlight_boot::{autoexec_ipxe, boot_ipxe, grub_config, ipxe_script, preseed, pxelinux_config};
+use pilotlight_boot::{
+    autoexec_ipxe, boot_ipxe, grub_config, ipxe_script, preseed, pxelinux_config, u_boot_config,
+};
 use pilotlight_lab::{Lab, MacAddr, parse};
 
 const LAB: &str = r#"
@@ -33,6 +35,13 @@ install-to = "/dev/sda"
 name = "menu"
 mac = "52:54:00:00:00:04"
 address = "10.77.0.14"
+
+[[nodes]]
+name = "old"
+mac = "52:54:00:00:00:05"
+address = "10.77.0.15"
+profile = "local-disk"
+loader = "undionly"
 
 [profiles.serial]
 kind = "debian-installer"
@@ -67,6 +76,26 @@ fn ipxe() {
     insta::assert_snapshot!("ipxe_of_a_node_that_installs", script(LAB, Some("52:54:00:00:00:02")));
     insta::assert_snapshot!("ipxe_of_a_node_on_its_disk", script(LAB, Some("52:54:00:00:00:03")));
     insta::assert_snapshot!("ipxe_of_a_node_with_a_menu", script(LAB, Some("52:54:00:00:00:04")));
+    insta::assert_snapshot!("ipxe_of_a_node_with_another_driver", script(LAB, Some("52:54:00:00:00:05")));
+}
+
+/// The two ask with the same words: by its driver alone does undionly.kpxe know that it need not be fetched again.
+#[test]
+fn an_ipxe_is_replaced_once() {
+    let replaced = script(LAB, Some("52:54:00:00:00:05"));
+    let (before, _) = replaced.split_once("\n:start\n").expect("where it goes on");
+    let steps: Vec<&str> = before.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(
+        steps,
+        [
+            "iseq ${platform} pcbios || goto start",
+            "iseq ${netX/chip} undionly && goto start ||",
+            "chain tftp://10.77.0.1/undionly.kpxe ||",
+        ]
+    );
+    for other in ["01", "02", "03", "04", "99"] {
+        assert!(!script(LAB, Some(&format!("52:54:00:00:00:{other}"))).contains("undionly"));
+    }
 }
 
 /// On a wire without a way out, the installer must be told before it can be told anything else.
@@ -89,6 +118,19 @@ fn pxelinux() {
     insta::assert_snapshot!("pxelinux_of_a_node_with_a_menu", config("01-52-54-00-00-00-04"));
     // 0A4D000C is 10.77.0.12.
     assert_eq!(config("0A4D000C"), config("01-52-54-00-00-00-02"));
+}
+
+/// Of the lab's profiles only those for its own architecture, by paths that go on from its folder.
+#[test]
+fn u_boot() {
+    let lab = lab(&format!("{LAB}\n[profiles.arm]\nkind = \"debian-installer\"\narchitecture = \"arm64\"\n")
+        .replace("profile = \"debian-installer\"", "profile = \"arm\""));
+    let config = |name| u_boot_config(&lab, name).expect("a configuration");
+    insta::assert_snapshot!("u_boot_default", config("default"));
+    insta::assert_snapshot!("u_boot_of_a_node_that_asks", config("01-52-54-00-00-00-01"));
+    // What it is to boot is for another architecture: it is asked, and its own disk comes next.
+    let other = config("01-52-54-00-00-00-02");
+    assert!(other.contains("DEFAULT local-disk\nPROMPT 1\n") && !other.contains("amd64"), "{other}");
 }
 
 /// What PXELINUX asks for on its way to the name that is there.

@@ -15,6 +15,8 @@ use crate::{
 pub(crate) const PXE_CLASS: &[u8] = b"PXEClient";
 /// The same for UEFI HTTP boot.
 pub(crate) const HTTP_CLASS: &[u8] = b"HTTPClient";
+/// The same for U-Boot where it does not pass for PXE firmware; it goes on with a dot and its processor.
+const U_BOOT_CLASS: &[u8] = b"U-Boot";
 
 /// PXE 2.1 table 2-1, tag 6 (discovery control) = 8: take the boot file as it stands, ask nobody else. A
 /// client that is told 60 without it demands an answer from UDP port 4011.
@@ -80,6 +82,8 @@ pub(crate) enum Firmware {
     Http,
     /// iPXE, from wherever it came.
     Ipxe,
+    /// U-Boot by its own name. It takes the first offer that comes, and knows nothing of proxies.
+    UBoot,
     /// The boot ROM or EEPROM of a Raspberry Pi: it knows the names of its files itself.
     RaspberryPi,
 }
@@ -98,6 +102,8 @@ impl Firmware {
                 None | Some(0) if ours => Self::RaspberryPi,
                 _ => Self::Pxe,
             }
+        } else if class.starts_with(U_BOOT_CLASS) {
+            Self::UBoot
         } else {
             Self::None
         }
@@ -252,7 +258,7 @@ fn asks_for(request: &Packet, code: u8) -> bool {
 /// What tells the firmware that the boot file is meant for it, and not to look for another.
 fn vendor_options(draft: &mut Draft, request: &Packet, terms: &Terms<'_>) {
     match (terms.firmware, terms.role) {
-        (Firmware::None | Firmware::RaspberryPi, _) => {}
+        (Firmware::None | Firmware::RaspberryPi | Firmware::UBoot, _) => {}
         (Firmware::Http, _) => draft.options.push((60, HTTP_CLASS.to_vec())),
         (Firmware::Ipxe, Role::Server) => draft.options.push((175, IPXE_NO_PROXY.to_vec())),
         // By the class iPXE knows a proxy; told not to look for one it would not take this.

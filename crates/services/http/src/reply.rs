@@ -62,6 +62,7 @@ impl Reply {
             write!(out, "Content-Type: {content}\r\n")?;
         }
         if let Some(length) = self.length {
+            // GRUB 2.12 knows it in this spelling alone, and without it takes a kernel for endless.
             write!(out, "Content-Length: {length}\r\n")?;
         }
         if let Some(etag) = &self.etag {

@@ -17,7 +17,9 @@ impl Server {
     /// them and that server.
     pub(super) fn beside(&self, packet: &Packet) -> Result<Actions, Silence> {
         let (stage, to) = match packet.kind {
-            _ if Firmware::of(packet) == Firmware::None => return Ok(Actions::default()),
+            _ if matches!(Firmware::of(packet), Firmware::None | Firmware::UBoot) => {
+                return Ok(Actions::default());
+            }
             MessageType::Discover => ("offer", self.destination(packet, Some(Ipv4Addr::UNSPECIFIED))),
             MessageType::Inform if self.lab.network.contains(packet.ciaddr) => {
                 ("inform", self.destination(packet, None))

@@ -90,6 +90,7 @@ fn pxe_firmware_boots_at_once() {
         ("PXEClient:Arch:00000:UNDI:002001", 0u16, "undionly.kpxe"),
         ("PXEClient:Arch:00007:UNDI:003000", 7, "ipxe.efi"),
         ("PXEClient:Arch:00009:UNDI:003000", 9, "ipxe.efi"),
+        ("PXEClient:Arch:00011:UNDI:003000", 11, "ipxe-arm64.efi"),
     ] {
         let ask = [(60, class.as_bytes()), (93, &architecture.to_be_bytes()), (97, uuid), ASKED];
         let offer = answer(&discover(NODE, &ask));
@@ -126,6 +127,15 @@ fn ipxe_gets_its_script_and_does_not_wait() {
         assert_eq!(offer.option(175), Some([0xb0, 1, 1].as_slice()));
         assert_eq!((offer.option(60), offer.option(43)), (None, None), "or it looks for boot servers");
     }
+}
+
+/// Where U-Boot does not pass for UEFI, it says so in options 60 and 93, and wants a server and a file, nothing of PXE.
+#[test]
+fn u_boot_is_told_its_server_and_its_file() {
+    let ask = [(60, b"U-Boot.armv8".as_slice()), (93, &[0, 0x16]), ASKED];
+    let offer = answer(&discover(NODE, &ask));
+    assert_eq!((offer.siaddr, offer.option(67)), (SERVER, Some(b"u-boot/ipxe-arm64.efi".as_slice())));
+    assert_eq!((offer.option(60), offer.option(43)), (None, None));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::common::*;
 const BIOS: [(u8, &[u8]); 2] = [(60, b"PXEClient:Arch:00000:UNDI:002001"), (93, &[0, 0])];
 const UEFI: [(u8, &[u8]); 2] = [(60, b"PXEClient:Arch:00007:UNDI:003000"), (93, &[0, 7])];
 const HTTP: [(u8, &[u8]); 2] = [(60, b"HTTPClient:Arch:00016:UNDI:003001"), (93, &[0, 16])];
+const U_BOOT: [(u8, &[u8]); 2] = [(60, b"U-Boot.armv8"), (93, &[0, 0x16])];
 const IPXE: [(u8, &[u8]); 3] = [UEFI[0], UEFI[1], (77, b"iPXE")];
 
 fn proxy() -> Server {
@@ -71,6 +72,7 @@ fn what_is_between_a_machine_and_its_server_is_left_alone() {
         ("it releases", release(NODE, NODE_ADDRESS)),
         ("it declines", decline(NODE, NODE_ADDRESS)),
         ("it wants options", Draft { ciaddr: ip(60), ..message(NODE, 8, &[]) }),
+        ("U-Boot, which would take the offer for one of an address", discover(NODE, &U_BOOT)),
     ] {
         let actions = ask(&mut proxy(), 0, &draft);
         assert!(actions.reply.is_none() && actions.persist.is_none() && actions.events.is_empty(), "{name}");

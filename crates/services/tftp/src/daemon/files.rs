@@ -2,6 +2,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
+use pilotlight_boot::U_BOOT_FOLDER;
 use pilotlight_kit::beneath::{BeneathError, Root, relative};
 use pilotlight_lab::Lab;
 use pilotlight_tftp::ReadAt;
@@ -28,7 +29,9 @@ impl Files {
         if let Some(text) = std::str::from_utf8(name).ok().and_then(|name| self.render(name)) {
             return Ok(Content::Rendered(text.into_bytes()));
         }
-        let opened = match (&self.assets, name.strip_prefix(b"assets/")) {
+        // U-Boot takes what its configuration names for beside it.
+        let asset = name.strip_prefix(U_BOOT_FOLDER.as_bytes()).unwrap_or(name).strip_prefix(b"assets/");
+        let opened = match (&self.assets, asset) {
             (Some(assets), Some(name)) => assets.file(name)?,
             _ => self.root.file(name)?,
         };
@@ -38,6 +41,11 @@ impl Files {
     fn render(&self, name: &str) -> Option<String> {
         if let Some(name) = name.strip_prefix("pxelinux.cfg/") {
             return pilotlight_boot::pxelinux_config(&self.lab, name);
+        }
+        if let Some(name) =
+            name.strip_prefix(U_BOOT_FOLDER).and_then(|name| name.strip_prefix("pxelinux.cfg/"))
+        {
+            return pilotlight_boot::u_boot_config(&self.lab, name);
         }
         if name == "autoexec.ipxe" {
             return Some(pilotlight_boot::autoexec_ipxe(&self.lab));
