@@ -15,7 +15,7 @@ use crate::stage::{LAB, Stage};
 
 /// A well-formed DISCOVER of 300 bytes from `mac`, broadcast wanted: what the hostile ones are made from, and
 /// what must still be answered afterwards.
-fn discover(mac: [u8; 6]) -> Vec<u8> {
+pub(crate) fn discover(mac: [u8; 6]) -> Vec<u8> {
     let mut packet = vec![0; 236];
     packet[..4].copy_from_slice(&[1, 1, 6, 0]);
     packet[4..8].copy_from_slice(b"PLTE");

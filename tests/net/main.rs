@@ -1,6 +1,7 @@
 //! Layer `net`: the daemons and other people's clients at the two ends of a cable, in namespaces of an ordinary
 //! user.
 
+mod amplify;
 mod clients;
 mod conflicts;
 mod crowd;
@@ -8,6 +9,8 @@ mod full;
 mod guard;
 mod hostile;
 mod leases;
+mod link;
+mod log;
 mod loss;
 mod machines;
 mod malice;
@@ -49,6 +52,10 @@ fn main() -> ExitCode {
             ("ntp-chrony", times::chrony),
             ("storm-faults", storm::faults),
             ("storm-killed", storm::killed),
+            ("mdns-link", link::announced),
+            ("log-killed", log::killed),
+            ("hostile-dns", amplify::dns),
+            ("hostile-ntp", amplify::ntp),
             ("hostile-dhcp", hostile::dhcp),
             ("hostile-dhcp-starvation", malice::starvation),
             ("hostile-dhcp-bombs", malice::bombs),

@@ -65,7 +65,9 @@ impl Stage {
     /// The DHCP server.
     pub(crate) fn dhcpd(&self) -> Result<Daemon> {
         let state = self.subfolder("dhcp")?;
-        self.daemon("pilotlight-dhcpd", "dhcpd", &["--state", &state.to_string_lossy()])
+        let status = self.path("dhcp-status");
+        let arguments = ["--state", &state.to_string_lossy(), "--status", &status.to_string_lossy()];
+        self.daemon("pilotlight-dhcpd", "dhcpd", &arguments)
     }
 
     /// The same, on a card for which each write takes `late` milliseconds longer.

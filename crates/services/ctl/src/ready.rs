@@ -1,7 +1,8 @@
 //! Gathers what the line says.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Write as _,
     net::UdpSocket,
     os::unix::net::UnixDatagram,
     path::Path,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use pilotlight_kit::event::since_power_on_ms;
+use pilotlight_kit::{event::since_power_on_ms, systemd};
 use pilotlight_lab::{Network, paths};
 use serde_json::Value;
 
@@ -24,10 +25,11 @@ const STEP: Duration = Duration::from_millis(100);
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// Waits for the Pi's address, prints the line, and writes it into the journal when asked to.
-pub(crate) fn ready(journal: bool, failed_units: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn ready(journal: bool, again: bool, failed_units: Option<&Path>) -> anyhow::Result<()> {
     let address = network().map(|network| wait_for(&network)).map_err(|error| format!("{error:#}"));
     let facts = Facts {
         boot_ms: since_power_on_ms(),
+        again,
         memory: fs::read_to_string("/proc/meminfo").ok().and_then(|text| line::memory(&text)),
         address,
         lab: status(paths::LAB_STATUS),
@@ -37,6 +39,10 @@ pub(crate) fn ready(journal: bool, failed_units: Option<&Path>) -> anyhow::Resul
     };
     let line = line::line(&facts);
     println!("{line}");
+    // The screen, where systemd handed it over. A terminal wants to be told to go back to its left side.
+    for terminal in systemd::listen_fds() {
+        let _ = File::from(terminal).write_all(format!("{line}\r\n").as_bytes());
+    }
     if journal {
         let entry = format!("MESSAGE={line}\nPRIORITY=5\nSYSLOG_IDENTIFIER=pilotctl\n");
         UnixDatagram::unbound()

@@ -31,6 +31,7 @@ pub struct Question {
     pub(crate) query: Query,
     /// The longest answer that the client takes; none when it does not know EDNS (RFC 6891).
     edns: Option<u16>,
+    edns_version: u8,
     transport: Transport,
 }
 
@@ -47,30 +48,13 @@ pub enum Verdict {
 
 /// Decides what becomes of a message. `forwards` says whether there is somebody else to ask.
 pub fn decide(zone: &Zone, bytes: &[u8], transport: Transport, forwards: bool) -> Verdict {
-    let Some(header) = bytes.first_chunk::<HEADER>() else { return Verdict::Ignore("shorter than a header") };
-    if header[2] & 0x80 != 0 {
-        return Verdict::Ignore("an answer that nobody asked for");
-    }
-    let id = u16::from_be_bytes([header[0], header[1]]);
-    let message = match Message::from_vec(bytes) {
-        Ok(message) => message,
-        Err(_) => return bare(id, OpCode::Query, ResponseCode::FormErr, "not well formed"),
+    let question = match read(bytes, transport) {
+        Ok(question) => question,
+        Err(verdict) => return verdict,
     };
-    if message.metadata.op_code != OpCode::Query {
-        return bare(id, message.metadata.op_code, ResponseCode::NotImp, "no question");
-    }
-    let [query] = &message.queries[..] else {
-        return bare(id, OpCode::Query, ResponseCode::FormErr, "not one question");
-    };
-    let question = Question {
-        id,
-        recursion_desired: message.metadata.recursion_desired,
-        query: query.clone(),
-        edns: message.edns.as_ref().map(Edns::max_payload),
-        transport,
-    };
+    let query = &question.query;
     let plain = |code, word| reply(&question, code, false, forwards, (&[], &[]), word);
-    if message.edns.as_ref().is_some_and(|edns| edns.version() != 0) {
+    if question.edns_version != 0 {
         return plain(ResponseCode::BADVERS, "an unknown EDNS");
     }
     // Transfers of zones are none of a client's business.
@@ -87,9 +71,63 @@ pub fn decide(zone: &Zone, bytes: &[u8], transport: Transport, forwards: bool) -
         Known::Records(records) => own(ResponseCode::NoError, &records, &[], "found"),
         Known::NoData(soa) => own(ResponseCode::NoError, &[], &[soa], "no such record"),
         Known::NoName(soa) => own(ResponseCode::NXDomain, &[], &[soa], "no such name"),
+        // RFC 8482: the long answers that nobody needs and attacks are made of are not fetched.
+        Known::Elsewhere if query.query_type() == RecordType::ANY => plain(ResponseCode::Refused, "refused"),
         Known::Elsewhere if forwards && question.recursion_desired => Verdict::Ask(Box::new(question)),
         Known::Elsewhere => plain(ResponseCode::Refused, "refused"),
     }
+}
+
+/// The answer to whoever has no business asking: that, in as many bytes as the question has.
+pub fn refuse(bytes: &[u8], transport: Transport) -> Verdict {
+    short(bytes, transport, ResponseCode::Refused, false, "refused")
+}
+
+/// The answer to whoever asks too much by UDP, where an address is easily forged: ask by TCP.
+pub fn cut(bytes: &[u8]) -> Verdict {
+    short(bytes, Transport::Udp, ResponseCode::NoError, true, "cut")
+}
+
+fn short(bytes: &[u8], transport: Transport, code: ResponseCode, cut: bool, word: &'static str) -> Verdict {
+    let question = match read(bytes, transport) {
+        Ok(question) => question,
+        Err(verdict) => return verdict,
+    };
+    let mut message = Message::response(question.id, OpCode::Query);
+    message.metadata.recursion_desired = question.recursion_desired;
+    message.metadata.response_code = code;
+    message.metadata.truncation = cut;
+    message.add_query(question.query);
+    message.to_vec().map_or(Verdict::Ignore(word), |bytes| Verdict::Reply(bytes, word))
+}
+
+/// The question in a message, or what becomes of one that has none.
+fn read(bytes: &[u8], transport: Transport) -> Result<Question, Verdict> {
+    let Some(header) = bytes.first_chunk::<HEADER>() else {
+        return Err(Verdict::Ignore("shorter than a header"));
+    };
+    if header[2] & 0x80 != 0 {
+        return Err(Verdict::Ignore("an answer that nobody asked for"));
+    }
+    let id = u16::from_be_bytes([header[0], header[1]]);
+    let message = match Message::from_vec(bytes) {
+        Ok(message) => message,
+        Err(_) => return Err(bare(id, OpCode::Query, ResponseCode::FormErr, "not well formed")),
+    };
+    if message.metadata.op_code != OpCode::Query {
+        return Err(bare(id, message.metadata.op_code, ResponseCode::NotImp, "no question"));
+    }
+    let [query] = &message.queries[..] else {
+        return Err(bare(id, OpCode::Query, ResponseCode::FormErr, "not one question"));
+    };
+    Ok(Question {
+        id,
+        recursion_desired: message.metadata.recursion_desired,
+        query: query.clone(),
+        edns: message.edns.as_ref().map(Edns::max_payload),
+        edns_version: message.edns.as_ref().map_or(0, Edns::version),
+        transport,
+    })
 }
 
 /// The answer when nobody else could tell.

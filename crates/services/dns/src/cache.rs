@@ -16,6 +16,9 @@ use crate::{
 const MOST: usize = 4096;
 /// The most records of one answer that are kept: what has more is asked for again.
 const MOST_RECORDS: usize = 64;
+/// How much all of them may take, in bytes, and what a record takes beside what it says.
+const MOST_BYTES: usize = 4 << 20;
+const BYTES_OF_A_RECORD: usize = 300;
 
 /// The answers that are kept.
 #[derive(Debug, Default)]
@@ -24,6 +27,7 @@ pub struct Cache {
     /// By their end, the earliest first.
     ends: BTreeMap<(Duration, u64), Key>,
     count: u64,
+    bytes: usize,
 }
 
 type Key = (Name, RecordType);
@@ -35,6 +39,7 @@ struct Kept {
     authority: Vec<Record>,
     since: Duration,
     end: (Duration, u64),
+    bytes: usize,
 }
 
 impl Cache {
@@ -56,12 +61,20 @@ impl Cache {
         if message.answers.len() + message.authorities.len() > MOST_RECORDS {
             return;
         }
+        let records = message.answers.len() + message.authorities.len();
+        // Names are kept written out, each of them: the message is short only because it points back.
+        let said = message.to_vec().map_or(MOST_BYTES, |bytes| bytes.len());
+        let bytes = said + (records + 1) * BYTES_OF_A_RECORD;
+        if bytes > MOST_BYTES / 8 {
+            return;
+        }
         let key = key(question);
         self.forget(&key);
-        while self.answers.len() >= MOST {
+        while self.answers.len() >= MOST || self.bytes + bytes > MOST_BYTES {
             let Some((_, first)) = self.ends.pop_first() else { break };
-            self.answers.remove(&first);
+            self.bytes -= self.answers.remove(&first).map_or(0, |kept| kept.bytes);
         }
+        self.bytes += bytes;
         self.count += 1;
         let end = (now + Duration::from_secs(seconds.into()), self.count);
         self.ends.insert(end, key.clone());
@@ -71,6 +84,7 @@ impl Cache {
             authority: message.authorities.clone(),
             since: now,
             end,
+            bytes,
         };
         self.answers.insert(key, kept);
     }
@@ -78,6 +92,7 @@ impl Cache {
     fn forget(&mut self, key: &Key) {
         if let Some(kept) = self.answers.remove(key) {
             self.ends.remove(&kept.end);
+            self.bytes -= kept.bytes;
         }
     }
 }

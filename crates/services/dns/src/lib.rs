@@ -5,11 +5,14 @@
 
 mod answer;
 mod cache;
+mod gate;
+pub mod mdns;
 mod upstream;
 mod zone;
 
-pub use answer::{Question, Transport, Verdict, decide, fail, from_cache, relay};
+pub use answer::{Question, Transport, Verdict, cut, decide, fail, from_cache, refuse, relay};
 pub use cache::Cache;
+pub use gate::{Admission, Gate};
 pub use hickory_proto::op::Message;
 pub use upstream::{Refusal, accept, question};
 pub use zone::Zone;

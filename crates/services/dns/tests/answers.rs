@@ -7,7 +7,7 @@ use hickory_proto::{
     rr::{DNSClass, Name, RData, Record, RecordType, rdata::A},
 };
 use pilotlight_dns::{
-    Cache, Question, Refusal, Transport, Verdict, Zone, accept, decide, fail, question, relay,
+    Cache, Question, Refusal, Transport, Verdict, Zone, accept, cut, decide, fail, question, refuse, relay,
 };
 use proptest::prelude::*;
 
@@ -229,6 +229,54 @@ fn an_answer_is_kept_as_long_as_it_holds() {
         cache.get(&asks(&query(&format!("n{number}.example."), RecordType::A)), at(101)).is_some()
     };
     assert!(!has(&mut cache, 903) && has(&mut cache, 904) && has(&mut cache, 4999));
+}
+
+#[test]
+fn nobody_s_question_is_answered_with_more_than_it_is_worth() {
+    for name in [
+        "node1.lab.home.arpa.",
+        "lab.home.arpa.",
+        "deb.debian.org.",
+        "a.very.long.name.that.nobody.has.example.",
+    ] {
+        for kind in [RecordType::A, RecordType::ANY, RecordType::TXT, RecordType::SOA] {
+            for message in [query(name, kind), with_edns(query(name, kind), 4096)] {
+                let asked = message.to_vec().unwrap();
+                for (verdict, code, is_cut) in [
+                    (refuse(&asked, Transport::Udp), ResponseCode::Refused, false),
+                    (cut(&asked), ResponseCode::NoError, true),
+                ] {
+                    let Verdict::Reply(bytes, _) = verdict else { panic!("{verdict:?}") };
+                    let answer = Message::from_vec(&bytes).unwrap();
+                    assert!(bytes.len() <= asked.len());
+                    assert_eq!((answer.metadata.response_code, answer.metadata.truncation), (code, is_cut));
+                    assert_eq!(answer.queries, message.queries);
+                }
+            }
+        }
+    }
+    // Somebody else's ANY is not even asked for.
+    let answer = match decide(
+        &zone(),
+        &query("deb.debian.org", RecordType::ANY).to_vec().unwrap(),
+        Transport::Udp,
+        true,
+    ) {
+        Verdict::Reply(bytes, _) => Message::from_vec(&bytes).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(answer.metadata.response_code, ResponseCode::Refused);
+    // Names that point at themselves, or ahead, or on and on.
+    for pointers in
+        [&[0xc0, 12][..], &[0xc0, 14, 0xc0, 12], &[0xc0, 200], &[1, b'a', 0xc0, 12], &[0xff, 0xff]]
+    {
+        let header = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        let bytes = [&header[..], pointers, &[0, 1, 0, 1]].concat();
+        let Verdict::Reply(answer, _) = decide(&zone(), &bytes, Transport::Udp, true) else {
+            panic!("{pointers:?}")
+        };
+        assert_eq!((answer.len(), answer[3] & 15), (12, 1), "{pointers:?} is not well formed");
+    }
 }
 
 proptest! {

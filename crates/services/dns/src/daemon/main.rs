@@ -4,15 +4,17 @@
 //! own, of which there are so many and no more.
 
 mod forward;
+mod link;
 mod serve;
+mod shares;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, rc::Rc};
 
 use anyhow::Context as _;
 use clap::Parser;
-use pilotlight_dns::Zone;
+use pilotlight_dns::{Gate, Zone};
 use pilotlight_kit::{Events, lab, systemd};
-use pilotlight_lab::paths;
+use pilotlight_lab::{Lab, paths};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::LocalSet,
@@ -31,6 +33,12 @@ struct Arguments {
     /// The port that other name servers are asked at.
     #[arg(long, value_name = "PORT", default_value_t = 53)]
     upstream_port: u16,
+    /// Make the Pi known on the lab's interface, by multicast DNS.
+    #[arg(long)]
+    announce: bool,
+    /// What the announcement tells of the card, of the lab and of the DHCP server.
+    #[arg(long, value_name = "FILE", num_args = 3, default_values = [paths::CARD_STATUS, paths::LAB_STATUS, paths::DHCP_STATUS])]
+    status: Vec<PathBuf>,
     /// The socket that takes events.
     #[arg(long, value_name = "SOCKET", default_value = paths::EVENTS_SOCKET)]
     events: PathBuf,
@@ -51,7 +59,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let zone = Zone::of(&lab, serial(&arguments.lab)).context("the lab's names do not fit the DNS")?;
     let upstream =
         lab.network.upstream.iter().map(|address| SocketAddr::from((*address, arguments.upstream_port)));
-    let server = Rc::new(serve::Server::new(zone, upstream.collect(), Events::new(&arguments.events)));
+    let events = Rc::new(Events::new(&arguments.events));
+    let gate = Gate::new(&lab.network);
+    let server = Rc::new(serve::Server::new(zone, gate, upstream.collect(), Rc::clone(&events)));
+    let mut link = link(arguments, &lab, events);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -63,9 +74,24 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let addresses: Vec<_> = sockets.addresses();
         server.start(sockets);
         systemd::ready(&format!("Answering for {} on {addresses:?}", lab.network.domain));
-        stop.recv().await;
+        match &mut link {
+            Some(link) => {
+                tokio::select! {
+                    _ = stop.recv() => {}
+                    () = link.run() => {}
+                }
+                link.leave();
+            }
+            None => drop(stop.recv().await),
+        }
         Ok(())
     })
+}
+
+fn link(arguments: &Arguments, lab: &Lab, events: Rc<Events>) -> Option<link::Link> {
+    let [card, origin, dhcp] = &arguments.status[..] else { return None };
+    let files = link::Files { card: card.clone(), lab: origin.clone(), dhcp: dhcp.clone() };
+    arguments.announce.then(|| link::Link::new(lab.clone(), files, events))
 }
 
 /// Tells one lab from a later one: when its file was written, in seconds since 1970.

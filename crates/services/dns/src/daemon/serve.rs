@@ -3,14 +3,16 @@
 use std::{
     cell::RefCell,
     io,
-    net::{SocketAddr, TcpListener as StdListener, UdpSocket as StdUdp},
+    net::{IpAddr, SocketAddr, TcpListener as StdListener, UdpSocket as StdUdp},
     os::fd::OwnedFd,
     rc::Rc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
-use pilotlight_dns::{Cache, Question, Transport, Verdict, Zone, decide, fail, relay};
+use pilotlight_dns::{
+    Admission, Cache, Gate, Question, Transport, Verdict, Zone, cut, decide, fail, refuse, relay,
+};
 use pilotlight_kit::{Event, Events, drops::Drops, pktinfo};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
@@ -21,27 +23,37 @@ use tokio::{
     time::timeout,
 };
 
-use crate::forward;
+use crate::{forward, shares::Shares};
 
 const SERVICE: &str = "dns";
 /// Questions that wait for other name servers at one time.
 const WAITING: usize = 256;
+/// Those of one source.
+const WAITING_OF_ONE: usize = 64;
 /// TCP connections at one time.
 const CONNECTIONS: usize = 64;
+/// Those of one source.
+const CONNECTIONS_OF_ONE: usize = 8;
 /// How long a TCP connection may be idle (RFC 7766 § 6.2.3: some seconds).
 const IDLE: Duration = Duration::from_secs(10);
-/// The longest question that anybody sends by UDP.
+/// The longest question that anybody sends.
 const LONGEST: usize = 4096;
+
+/// Why a flood is not answered.
+const TOO_MUCH: &str = "questions beyond what one source may ask";
 
 /// The server with all its state.
 pub(crate) struct Server {
     zone: Zone,
     upstream: Vec<SocketAddr>,
     cache: RefCell<Cache>,
-    events: Events,
+    gate: RefCell<Gate>,
+    events: Rc<Events>,
     drops: RefCell<Drops>,
     waiting: Semaphore,
+    waiting_of_one: Shares,
     connections: Semaphore,
+    connections_of_one: Shares,
     started: Instant,
 }
 
@@ -106,15 +118,18 @@ fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<OwnedFd>> {
 }
 
 impl Server {
-    pub(crate) fn new(zone: Zone, upstream: Vec<SocketAddr>, events: Events) -> Self {
+    pub(crate) fn new(zone: Zone, gate: Gate, upstream: Vec<SocketAddr>, events: Rc<Events>) -> Self {
         Self {
             zone,
             upstream,
             cache: RefCell::default(),
+            gate: RefCell::new(gate),
             events,
             drops: RefCell::default(),
             waiting: Semaphore::new(WAITING),
+            waiting_of_one: Shares::new(WAITING_OF_ONE),
             connections: Semaphore::new(CONNECTIONS),
+            connections_of_one: Shares::new(CONNECTIONS_OF_ONE),
             started: Instant::now(),
         }
     }
@@ -140,18 +155,39 @@ impl Server {
                 tokio::task::yield_now().await;
                 continue;
             };
-            let bytes = &buffer[..received.length];
-            match decide(&self.zone, bytes, Transport::Udp, !self.upstream.is_empty()) {
+            match self.verdict(&buffer[..received.length], received.from.ip(), Transport::Udp) {
                 Verdict::Ignore(reason) => self.dropped(reason),
                 Verdict::Reply(answer, _) => self.send(&socket, &answer, &received),
                 Verdict::Ask(question) => {
+                    let Some(share) = self.waiting_of_one.take(received.from.ip()) else {
+                        self.dropped("more questions for other name servers than one source may ask");
+                        self.send(&socket, &fail(&question), &received);
+                        continue;
+                    };
                     let (server, socket) = (Rc::clone(&self), Rc::clone(&socket));
                     spawn_local(async move {
                         let answer = server.ask(&question).await;
                         server.send(&socket, &answer, &received);
+                        drop(share);
                     });
                 }
             }
+        }
+    }
+
+    /// What becomes of a message, with regard to who sent it.
+    fn verdict(&self, bytes: &[u8], source: IpAddr, transport: Transport) -> Verdict {
+        match self.gate.borrow_mut().admit(source, transport, self.started.elapsed()) {
+            Admission::Answer => decide(&self.zone, bytes, transport, !self.upstream.is_empty()),
+            Admission::Refuse => {
+                self.dropped("a question from outside the lab, refused");
+                refuse(bytes, transport)
+            }
+            Admission::Cut => {
+                self.dropped(TOO_MUCH);
+                cut(bytes)
+            }
+            Admission::Drop => Verdict::Ignore(TOO_MUCH),
         }
     }
 
@@ -164,7 +200,7 @@ impl Server {
 
     async fn streams(self: Rc<Self>, listener: TcpListener) {
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, peer)) = listener.accept().await else {
                 // No descriptors left, most likely: others end meanwhile.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -173,22 +209,31 @@ impl Server {
                 self.dropped("a connection too many");
                 continue;
             }
+            let Some(share) = self.connections_of_one.take(peer.ip()) else {
+                self.dropped("a connection too many of one source");
+                continue;
+            };
             let server = Rc::clone(&self);
             spawn_local(async move {
                 let _permit = server.connections.acquire().await;
                 // Who goes away is no fault.
-                let _ = server.stream(stream).await;
+                let _ = server.stream(stream, peer.ip()).await;
+                drop(share);
             });
         }
     }
 
     /// One connection: questions one after the other (RFC 7766).
-    async fn stream(&self, mut stream: TcpStream) -> io::Result<()> {
+    async fn stream(&self, mut stream: TcpStream, source: IpAddr) -> io::Result<()> {
         loop {
-            let length = timeout(IDLE, stream.read_u16()).await??;
-            let mut message = vec![0; usize::from(length)];
+            let length = usize::from(timeout(IDLE, stream.read_u16()).await??);
+            if length > LONGEST {
+                self.dropped("an oversized question");
+                return Ok(());
+            }
+            let mut message = vec![0; length];
             timeout(IDLE, stream.read_exact(&mut message)).await??;
-            let answer = match decide(&self.zone, &message, Transport::Tcp, !self.upstream.is_empty()) {
+            let answer = match self.verdict(&message, source, Transport::Tcp) {
                 Verdict::Ignore(reason) => {
                     self.dropped(reason);
                     return Ok(());
@@ -237,8 +282,9 @@ impl Server {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             for (reason, count) in self.drops.borrow_mut().overdue(self.started.elapsed()) {
-                self.events.emit(Event::dropped(SERVICE, "drop", reason).fact("count", count));
+                self.events.hold(Event::dropped(SERVICE, "drop", reason).fact("count", count));
             }
+            self.events.flush();
         }
     }
 }

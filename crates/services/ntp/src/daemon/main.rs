@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use pilotlight_kit::{Event, Events, drops::Drops, pktinfo, systemd};
+use pilotlight_kit::{Event, Events, drops::Drops, limit::Limits, pktinfo, systemd};
 use pilotlight_lab::paths;
 use pilotlight_ntp::{Clock, LENGTH, Request, read_request, reply};
 use socket2::{Domain, SockRef};
@@ -29,6 +29,11 @@ use tokio::{
 };
 
 const SERVICE: &str = "ntp";
+/// Questions of one source at once, by the second, and how many sources are remembered. A client asks for a few in a burst
+/// when it starts, and then once a minute; an answer is as long as its question, but a forged one hits somebody.
+const BURST: u32 = 64;
+const RATE: u32 = 8;
+const SOURCES: usize = 4096;
 /// How often the time is left on the data partition: what a pulled plug may take the clock back by.
 const SAVED_EVERY: Duration = Duration::from_secs(600);
 /// How long an operator's connection may take, and how long its line may be.
@@ -61,6 +66,7 @@ struct Server {
     arguments: Arguments,
     events: Events,
     drops: RefCell<Drops>,
+    limits: RefCell<Limits>,
     started: Instant,
 }
 
@@ -85,6 +91,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         clock: Cell::new(Clock { set: set.map(Duration::from_secs) }),
         events: Events::new(&arguments.events),
         drops: RefCell::default(),
+        limits: RefCell::new(Limits::new(BURST, RATE, SOURCES)),
         started: Instant::now(),
         arguments,
     });
@@ -98,6 +105,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
         }
         spawn_local(Rc::clone(&server).save());
+        spawn_local(Rc::clone(&server).tell());
         systemd::ready(&server.status());
         stop.recv().await;
         server.leave_time();
@@ -157,6 +165,10 @@ impl Server {
                 tokio::task::yield_now().await;
                 continue;
             };
+            if !self.limits.borrow_mut().take(received.from.ip(), self.started.elapsed()) {
+                self.dropped("questions beyond what one source may ask");
+                continue;
+            }
             match reply(&buffer[..received.length], self.clock.get(), at, unix()) {
                 Err(ignored) => self.dropped(ignored.word()),
                 Ok(answer) => {
@@ -239,6 +251,17 @@ impl Server {
             && let Some(count) = self.drops.borrow_mut().count("left", self.started.elapsed())
         {
             self.events.emit(Event::failed(SERVICE, "save", fault).fact("count", count));
+        }
+    }
+
+    /// Tells the end of each flood.
+    async fn tell(self: Rc<Self>) {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            for (reason, count) in self.drops.borrow_mut().overdue(self.started.elapsed()) {
+                self.events.hold(Event::dropped(SERVICE, "drop", reason).fact("count", count));
+            }
+            self.events.flush();
         }
     }
 
