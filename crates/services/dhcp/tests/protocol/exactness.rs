@@ -114,15 +114,16 @@ fn option_93_each_number_is_the_processor_that_sends_it() {
         (7, "PXEClient", Some("ipxe.efi")),
         (9, "PXEClient", Some("ipxe.efi")),
         (10, "PXEClient", None),
-        (11, "PXEClient", None),
+        (11, "PXEClient", Some("ipxe-arm64.efi")),
         (16, "HTTPClient", Some("http://10.77.0.1/assets/ipxe.efi")),
+        (19, "HTTPClient", Some("http://10.77.0.1/assets/ipxe-arm64.efi")),
     ] {
         let class = format!("{class}:Arch:{number:05}:UNDI:003016");
         let offer = answer(&discover(NODE, &[(60, class.as_bytes()), (93, &number.to_be_bytes())]));
         let found = offer.option(67).map(|file| String::from_utf8_lossy(file).into_owned());
         assert_eq!(found.as_deref(), file, "{number}");
     }
-    for number in [15u16, 18, 19] {
+    for number in [15u16, 18] {
         let draft = discover(NODE, &[(60, b"HTTPClient"), (93, &number.to_be_bytes())]);
         assert_eq!(verdict(&ask(&mut server(), 0, &draft)), "drop http-boot", "{number}: there is no loader");
     }
