@@ -5,21 +5,18 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::FileExt as _,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, Sender, channel},
     },
-    sync::{Mutex, PoisonError},
     thread,
 };
 
 use mio::Waker;
+use rustix::io::Errno;
 
 /// A card has one queue; a second thread reads on while the first one waits for a bad spot, or unpacks.
 const READERS: usize = 2;
-/// Bytes read at a time.
-const BUFFER: usize = 64 * 1024;
 /// A reader needs little: the default of some megabytes would be counted against the service.
 const STACK: usize = 64 * 1024;
 
@@ -88,15 +85,15 @@ fn read_on(queue: &Mutex<Receiver<Piece>>, say: &Sender<Read>, waker: &Waker) {
 }
 
 fn read(file: &File, mut at: u64, length: u64) -> io::Result<()> {
+    // Into nothing: the kernel fetches the pages and copies none. Opened each time, which is little beside a piece.
+    let nothing = File::options().write(true).open("/dev/null")?;
     let end = at.saturating_add(length);
-    // Not kept: an idle server has no buffer.
-    let mut buffer = vec![0; BUFFER];
     while at < end {
-        match file.read_at(&mut buffer, at) {
+        let count = usize::try_from(end - at).unwrap_or(usize::MAX);
+        match rustix::fs::sendfile(&nothing, file, Some(&mut at), count) {
             Ok(0) => return Ok(()),
-            Ok(count) => at = at.saturating_add(count as u64),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
     Ok(())
