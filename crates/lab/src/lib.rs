@@ -25,12 +25,22 @@ pub const SERVER_NAME: &str = "pilotlight";
 pub struct Lab {
     /// The wire that the Pi serves.
     pub network: Network,
+    /// How files are sent by TFTP.
+    pub tftp: Tftp,
     /// The machines that are known by name, in the order of the file.
     pub nodes: Vec<Node>,
     /// What a machine can be asked to boot, by name.
     pub profiles: BTreeMap<String, Profile>,
     /// Who may log in to the Pi and change it; with nobody, there is no login.
     pub operators: Vec<Operator>,
+}
+
+/// How files are sent by TFTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tftp {
+    /// Whether transfers leave from the port for requests, 69, as some firewalls and translators of addresses need it;
+    /// RFC 1350 has a port for each.
+    pub single_port: bool,
 }
 
 /// Somebody who may log in to the Pi.

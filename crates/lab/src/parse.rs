@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use toml::de::DeTable;
 
 use crate::{
-    Lab, Loader, Mode, Network, Node, Operator, Pool, Problems, Profile, ProfileKind, check,
+    Lab, Loader, Mode, Network, Node, Operator, Pool, Problems, Profile, ProfileKind, Tftp, check,
     problem::{Problem, meant},
     section::{At, Refused, Report, Section},
 };
@@ -51,6 +51,7 @@ fn lab(mut file: Section<'_>, report: &mut Report<'_>) -> Option<Lab> {
     let network = file.section(report, "network");
     let network = file.require(report, "network", "{ address = \"10.77.0.1/24\" }", network);
     let network = network.and_then(|section| self::network(section, report));
+    let tftp = file.section(report, "tftp").map_or(Tftp::default(), |section| tftp(section, report));
     let profiles = Profiles::read(file.section(report, "profiles"), report);
     let sections = file.sections(report, "nodes");
     let operators = file.sections(report, "operators");
@@ -63,10 +64,17 @@ fn lab(mut file: Section<'_>, report: &mut Report<'_>) -> Option<Lab> {
         .collect();
     Some(Lab {
         network: network?,
+        tftp,
         nodes: nodes.into_iter().collect::<Option<_>>()?,
         profiles: profiles.checked,
         operators: operators?,
     })
+}
+
+fn tftp(mut section: Section<'_>, report: &mut Report<'_>) -> Tftp {
+    let single_port = section.truth(report, "single-port");
+    section.finish(report);
+    Tftp { single_port: single_port.is_some_and(|at| at.value) }
 }
 
 fn operators(sections: Vec<Section<'_>>, report: &mut Report<'_>) -> Option<Vec<Operator>> {

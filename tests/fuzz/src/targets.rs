@@ -249,7 +249,7 @@ fn tftp_request(input: &[u8]) -> u64 {
     match Request::parse(input) {
         Err(refusal) => kind((refusal.reason(), client)),
         Ok(request) => {
-            let terms = Terms::agree(&request.options, Some(1 << 20));
+            let terms = Terms::agree(&request.options, Some(1 << 20), 0);
             assert!((8..=65_464).contains(&terms.block_size) && terms.window > 0, "{terms:?}");
             kind((
                 format!("{:?}", request.mode),
@@ -265,7 +265,7 @@ fn tftp_transfer(input: &[u8]) -> u64 {
     let mut packets = messages(input);
     let Some(Ok(request)) = packets.next().map(Request::parse) else { return 0 };
     let length = 100_000;
-    let terms = Terms::agree(&request.options, Some(length));
+    let terms = Terms::agree(&request.options, Some(length), 0);
     let (mut transfer, mut step) = Transfer::start(&terms, Some(length), Duration::ZERO);
     let mut now = Duration::ZERO;
     let mut story = Vec::new();

@@ -83,26 +83,56 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
 /// # Errors
 /// As `sendmsg(2)`: [`io::ErrorKind::WouldBlock`] when there is no room on a non-blocking socket.
 pub fn send(socket: &impl AsFd, bytes: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<()> {
+    sending(socket, bytes, None, to, from)
+}
+
+/// Sends several datagrams by one call (`UDP_SEGMENT`, udp(7)): `bytes` is cut into pieces of `size` bytes, of which only
+/// the last one may be shorter.
+///
+/// # Errors
+/// As [`send`]; also where a piece does not fit a packet of the route whole, or the kernel does not know how.
+pub fn send_segments(
+    socket: &impl AsFd,
+    bytes: &[u8],
+    size: u16,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> io::Result<()> {
+    sending(socket, bytes, Some(size), to, from)
+}
+
+fn sending(
+    socket: &impl AsFd,
+    bytes: &[u8],
+    size: Option<u16>,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+) -> io::Result<()> {
     let slices = [IoSlice::new(bytes)];
-    let fd = socket.as_fd().as_raw_fd();
     let to = SockaddrStorage::from(to);
-    let flags = MsgFlags::empty();
-    match from {
+    let (v4, v6);
+    let source = match from {
         Some(IpAddr::V4(from)) => {
             let address = nix::libc::in_addr { s_addr: from.to_bits().to_be() };
             let none = nix::libc::in_addr { s_addr: 0 };
-            let info = nix::libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: none };
-            sendmsg(fd, &slices, &[ControlMessage::Ipv4PacketInfo(&info)], flags, Some(&to))?;
+            v4 = nix::libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: none };
+            Some(ControlMessage::Ipv4PacketInfo(&v4))
         }
         Some(IpAddr::V6(from)) => {
             let address = nix::libc::in6_addr { s6_addr: from.octets() };
-            let info = nix::libc::in6_pktinfo { ipi6_addr: address, ipi6_ifindex: 0 };
-            sendmsg(fd, &slices, &[ControlMessage::Ipv6PacketInfo(&info)], flags, Some(&to))?;
+            v6 = nix::libc::in6_pktinfo { ipi6_addr: address, ipi6_ifindex: 0 };
+            Some(ControlMessage::Ipv6PacketInfo(&v6))
         }
-        None => {
-            sendmsg(fd, &slices, &[], flags, Some(&to))?;
-        }
-    }
+        None => None,
+    };
+    let size = size.as_ref().map(ControlMessage::UdpGsoSegments);
+    let fd = socket.as_fd().as_raw_fd();
+    // Two messages are the most, and most datagrams have none.
+    match (source, size) {
+        (None, None) => sendmsg(fd, &slices, &[], MsgFlags::empty(), Some(&to))?,
+        (Some(one), None) | (None, Some(one)) => sendmsg(fd, &slices, &[one], MsgFlags::empty(), Some(&to))?,
+        (Some(source), Some(size)) => sendmsg(fd, &slices, &[source, size], MsgFlags::empty(), Some(&to))?,
+    };
     Ok(())
 }
 
@@ -160,6 +190,21 @@ mod tests {
             let (length, sender) = client.recv_from(&mut buffer).unwrap();
             let expect = SocketAddr::new(asked.unwrap_or("127.0.0.1").parse().unwrap(), port);
             assert_eq!((&buffer[..length], sender), (&b"answer"[..], expect));
+        }
+    }
+
+    #[test]
+    fn one_call_sends_several() {
+        let server = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        for from in [None, Some("127.0.0.7".parse().unwrap())] {
+            send_segments(&server, b"one, two, end", 5, client.local_addr().unwrap(), from).unwrap();
+            for expect in ["one, ", "two, ", "end"] {
+                let mut buffer = [0; 16];
+                let length = client.recv(&mut buffer).unwrap();
+                assert_eq!(&buffer[..length], expect.as_bytes());
+            }
         }
     }
 

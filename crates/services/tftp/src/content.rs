@@ -3,9 +3,16 @@
 //! Netascii is converted for real. The `tftp-hpa` client asks for it unless told otherwise and undoes the
 //! conversion on arrival: sent as they are, its bytes would come out damaged wherever a file holds CR LF.
 
-use std::{collections::VecDeque, io};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSliceMut},
+    ops::Range,
+};
 
-use crate::terms::MOST_BLOCKS;
+use crate::{
+    packet::{DATA_HEADER, data_header},
+    terms::MOST_BLOCKS,
+};
 
 /// Something to read at any place, like `pread(2)`.
 pub trait ReadAt {
@@ -14,6 +21,15 @@ pub trait ReadAt {
     /// # Errors
     /// When the bytes cannot be had.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Reads bytes from `offset` on into several places, one after the other, like `preadv(2)`. It may stop anywhere, and
+    /// without a way of its own it stops behind the first place.
+    ///
+    /// # Errors
+    /// When the bytes cannot be had.
+    fn read_vectored_at(&self, offset: u64, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        into.first_mut().map_or(Ok(0), |place| self.read_at(offset, place))
+    }
 }
 
 impl ReadAt for Vec<u8> {
@@ -29,6 +45,21 @@ impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         (**self).read_at(offset, into)
     }
+
+    fn read_vectored_at(&self, offset: u64, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (**self).read_vectored_at(offset, into)
+    }
+}
+
+/// Packets that lie one behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packets {
+    /// How many blocks they hold, one each.
+    pub blocks: u64,
+    /// Their bytes, headers included. All are as long as the terms say, but for the file's last one.
+    pub bytes: usize,
+    /// Whether the file's last block is the last of them.
+    pub last: bool,
 }
 
 /// Content in blocks.
@@ -94,6 +125,64 @@ impl<R: ReadAt> Blocks<R> {
             }
             Form::Netascii(lines) => lines.read(&self.content, number, into),
         }
+    }
+}
+
+impl<R: ReadAt> Blocks<R> {
+    /// Puts the packets of the blocks `numbers`, of `size` bytes each, into `into`: as many as fit, fewer where the
+    /// file ends.
+    ///
+    /// # Errors
+    /// As [`Blocks::read`].
+    pub fn packets(&mut self, numbers: Range<u64>, size: u16, into: &mut [u8]) -> io::Result<Packets> {
+        let size = usize::from(size);
+        let wanted = numbers.end.saturating_sub(numbers.start);
+        let fitting = (into.len() / (DATA_HEADER + size)) as u64;
+        let length = match &self.form {
+            Form::Octet { length } => *length,
+            Form::Netascii(_) => return self.converted_packets(numbers, size, into),
+        };
+        let offset = numbers.start.saturating_sub(1).saturating_mul(size as u64);
+        let left = length.saturating_sub(offset);
+        let blocks = wanted.min(fitting).min(left / (size as u64).max(1) + 1);
+        let data = left.min(blocks * size as u64) as usize;
+        let bytes = blocks as usize * DATA_HEADER + data;
+        let mut places = Vec::with_capacity(blocks as usize);
+        for (number, packet) in numbers.zip(into[..bytes].chunks_mut(DATA_HEADER + size)) {
+            let (header, block) = packet.split_at_mut(DATA_HEADER);
+            header.copy_from_slice(&data_header(number as u16));
+            places.push(IoSliceMut::new(block));
+        }
+        let read = if places.len() > 1 { self.content.read_vectored_at(offset, &mut places)? } else { 0 };
+        // What is missing, if anything: the rest of the block that reading stopped in, and those behind it.
+        let mut at = 0;
+        for place in &mut places {
+            let there = read.saturating_sub(at).min(place.len());
+            fill(&self.content, offset + (at + there) as u64, &mut place[there..])?;
+            at += place.len();
+        }
+        Ok(Packets { blocks, bytes, last: data < blocks as usize * size })
+    }
+
+    fn converted_packets(
+        &mut self,
+        numbers: Range<u64>,
+        size: usize,
+        into: &mut [u8],
+    ) -> io::Result<Packets> {
+        let mut packets = Packets { blocks: 0, bytes: 0, last: false };
+        for (number, packet) in numbers.zip(into.chunks_exact_mut(DATA_HEADER + size)) {
+            let (header, block) = packet.split_at_mut(DATA_HEADER);
+            header.copy_from_slice(&data_header(number as u16));
+            let length = self.read(number, block)?;
+            packets.blocks += 1;
+            packets.bytes += DATA_HEADER + length;
+            packets.last = length < size;
+            if packets.last {
+                break;
+            }
+        }
+        Ok(packets)
     }
 }
 
@@ -201,9 +290,60 @@ mod tests {
         let mut blocks = Blocks::octet(vec![0; 100], 600);
         let error = blocks.read(1, &mut [0; 512]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        let error = blocks.packets(1..3, 512, &mut [0; 2048]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    /// Reads a little at a time, and into as many places as that fills.
+    struct Stuttering(Vec<u8>, usize);
+
+    impl ReadAt for Stuttering {
+        fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+            let most = into.len().min(self.1);
+            self.0.read_at(offset, &mut into[..most])
+        }
+
+        fn read_vectored_at(&self, offset: u64, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+            let mut done = 0;
+            for place in into {
+                let most = place.len().min(self.1 - done);
+                done += self.0.read_at(offset + done as u64, &mut place[..most])?;
+            }
+            Ok(done)
+        }
     }
 
     proptest! {
+        #[test]
+        fn packets_hold_what_blocks_hold(
+            content in proptest::collection::vec(any::<u8>(), 0..3000), size in 8u16..600, room in 0usize..4000,
+            first in 1u64..9, count in 0u64..9, most in 1usize..2000, text in any::<bool>(),
+        ) {
+            let source = || Stuttering(content.clone(), most);
+            let length = content.len() as u64;
+            let open = || if text { Blocks::netascii(source()) } else { Blocks::octet(source(), length) };
+            let (mut together, mut single) = (open(), open());
+            let mut block = vec![0; usize::from(size)];
+            // Text is only read in order.
+            for number in 1..first {
+                if single.read(number, &mut block).unwrap() < block.len() { return Ok(()) }
+                together.read(number, &mut block).unwrap();
+            }
+            let mut into = vec![0; room];
+            let packets = together.packets(first..first + count, size, &mut into).unwrap();
+            let (mut expect, mut last) = (Vec::new(), false);
+            let mut number = first;
+            while number < first + count && !last && (number + 1 - first) as usize * (4 + block.len()) <= room {
+                let read = single.read(number, &mut block).unwrap();
+                expect.extend_from_slice(&data_header(number as u16));
+                expect.extend_from_slice(&block[..read]);
+                last = read < block.len();
+                number += 1;
+            }
+            prop_assert_eq!(&into[..packets.bytes], &expect);
+            prop_assert_eq!((packets.blocks, packets.last), (number - first, last));
+        }
+
         #[test]
         fn blocks_add_up(content in proptest::collection::vec(any::<u8>(), 0..3000), size in 8usize..600) {
             let length = content.len() as u64;

@@ -9,8 +9,10 @@ pub mod packet;
 mod retry;
 pub mod terms;
 pub mod transfer;
+pub mod turns;
 
-pub use content::{Blocks, ReadAt};
+pub use content::{Blocks, Packets, ReadAt};
 pub use packet::{Asked, Code, FromClient, Mode, Refusal, Request};
 pub use terms::Terms;
 pub use transfer::{Step, Transfer};
+pub use turns::Turns;

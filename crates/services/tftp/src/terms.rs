@@ -13,6 +13,10 @@ pub const MOST_BLOCKS: u16 = 64;
 /// take in one burst.
 const MOST_BYTES: u32 = 128 * 1024;
 
+/// The most bytes in the windows of all transfers together, as far as blocks allow: what a wire of 100 Mbit/s carries in
+/// 0.1 s. With more on its way, packets would be sent again that only wait for their turn on the wire.
+const ALL_BYTES: u32 = 1024 * 1024;
+
 /// The terms of one transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
@@ -29,10 +33,12 @@ pub struct Terms {
 
 impl Terms {
     /// Grants what was asked, or less, and nothing else. `length` is the number of bytes that will travel,
-    /// where it is known beforehand.
-    pub fn agree(asked: &Asked, length: Option<u64>) -> Self {
+    /// where it is known beforehand; `others` is how many transfers there are beside this one.
+    pub fn agree(asked: &Asked, length: Option<u64>, others: usize) -> Self {
         let block_size = asked.blksize.unwrap_or(DEFAULT_BLOCK);
-        let fits = (MOST_BYTES / u32::from(block_size).max(1)).clamp(1, u32::from(MOST_BLOCKS)) as u16;
+        let share = ALL_BYTES / u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
+        let fits = share.min(MOST_BYTES) / u32::from(block_size).max(1);
+        let fits = fits.clamp(1, u32::from(MOST_BLOCKS)) as u16;
         let window = asked.windowsize.map_or(1, |blocks| blocks.min(fits));
         let granted: Vec<(&str, u64)> = [
             ("tsize", length.filter(|_| asked.tsize)),
@@ -59,7 +65,7 @@ mod tests {
     #[test]
     fn only_what_was_asked_and_never_more() {
         let check = |asked: Asked, length, expect: (u16, u16, Option<&str>)| {
-            let terms = Terms::agree(&asked, length);
+            let terms = Terms::agree(&asked, length, 0);
             let oack =
                 terms.oack.as_deref().map(|oack| oack[2..].escape_ascii().to_string().replace("\\x00", " "));
             assert_eq!((terms.block_size, terms.window, oack.as_deref()), expect, "{asked:?}");
@@ -77,6 +83,8 @@ mod tests {
             Some(9),
             (65464, 2, Some("blksize 65464 windowsize 2 ")),
         );
+        let crowd = |others| Terms::agree(&Asked { windowsize: Some(16), ..none }, None, others).window;
+        assert_eq!([0, 100, 200, 400, 2000, usize::MAX].map(crowd), [16, 16, 10, 5, 1, 1]);
         check(
             Asked { windowsize: Some(4), blksize: Some(1468), tsize: true, timeout: Some(5) },
             Some(u64::MAX),

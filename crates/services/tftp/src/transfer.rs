@@ -10,8 +10,11 @@ use std::{ops::Range, time::Duration};
 use crate::{packet, retry::Estimate, terms::Terms};
 
 /// How often the same blocks are sent again before the client counts as gone: about 20 seconds on a quick
-/// wire, 30 where nothing was ever heard.
+/// wire.
 pub const MOST_TRIES: u32 = 8;
+/// The same where nothing was ever heard: the request may have come in somebody else's name, who must not be sent much
+/// for it. A firmware asks again by itself.
+pub const MOST_FIRST_TRIES: u32 = 4;
 
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,7 +181,7 @@ impl Transfer {
         } else {
             self.hurry = Hurry::Idle;
             self.tries += 1;
-            if self.tries > MOST_TRIES {
+            if self.tries > if self.answered { MOST_TRIES } else { MOST_FIRST_TRIES } {
                 return Step::GaveUp;
             }
             self.estimate.expired();
@@ -222,7 +225,7 @@ mod tests {
 
     fn start(blocks: u64, window: u16, oack: bool) -> (Transfer, Step) {
         let asked = Asked { windowsize: (oack || window > 1).then_some(window), ..Asked::default() };
-        Transfer::start(&Terms::agree(&asked, None), Some((blocks - 1) * 512 + 1), ms(0))
+        Transfer::start(&Terms::agree(&asked, None, 0), Some((blocks - 1) * 512 + 1), ms(0))
     }
 
     /// Plays ACKs at 1 ms intervals.
@@ -287,6 +290,25 @@ mod tests {
         assert_eq!((transfer.progress(), transfer.repeated()), ((1, Some(3)), 8));
     }
 
+    /// Malice: a request with a forged sender makes this server send five packets, the first of them the largest.
+    #[test]
+    fn who_never_answered_is_sent_little() {
+        for oack in [false, true] {
+            let (mut transfer, first) = start(1_000, 1, oack);
+            let mut waits = Vec::new();
+            let mut now = ms(0);
+            loop {
+                waits.push((transfer.deadline() - now).as_millis());
+                now = transfer.deadline();
+                match transfer.on_timer(now) {
+                    Step::GaveUp => break,
+                    step => assert_eq!(step, first),
+                }
+            }
+            assert_eq!((waits, transfer.repeated()), (vec![1000, 2000, 4000, 6000, 6000], 4));
+        }
+    }
+
     #[test]
     fn a_gap_at_the_start_of_a_window_shortens_the_wait_once() {
         let (mut transfer, _) = start(9, 4, true);
@@ -311,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_length_that_shows_at_the_end() {
-        let terms = Terms::agree(&Asked { windowsize: Some(4), ..Asked::default() }, None);
+        let terms = Terms::agree(&Asked { windowsize: Some(4), ..Asked::default() }, None, 0);
         let (mut transfer, _) = Transfer::start(&terms, None, ms(0));
         assert_eq!(transfer.on_ack(0, ms(1)), Step::Blocks(1..5));
         assert_eq!(transfer.on_ack(4, ms(2)), Step::Blocks(5..9));

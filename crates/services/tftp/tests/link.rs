@@ -161,7 +161,7 @@ fn play(world: &World) -> Outcome {
         true => Blocks::netascii(content.clone()),
         false => Blocks::octet(content.clone(), content.len() as u64),
     };
-    let terms = Terms::agree(&asked, blocks.length());
+    let terms = Terms::agree(&asked, blocks.length(), 0);
     let size = usize::from(world.block);
     let mut client = Client {
         window: terms.window.into(),
@@ -201,6 +201,13 @@ fn play(world: &World) -> Outcome {
                 }
             }
             Step::Finished => break,
+            // Nothing was ever heard: a firmware asks again when its own time is up.
+            Step::GaveUp if client.last_ack.is_none() => {
+                scene.now = scene.now.max(client_timer);
+                client_timer = scene.now + world.client_wait;
+                (transfer, step) = Transfer::start(&terms, blocks.length(), scene.now);
+                continue;
+            }
             Step::GaveUp => {
                 assert!(client.done, "gave up on a client that waits, at {:?}", transfer.progress());
                 assert!(!world.dallies, "gave up on a client that repeats its last acknowledgement");

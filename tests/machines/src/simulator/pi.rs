@@ -309,7 +309,7 @@ impl Pi {
             Mode::Octet => Blocks::octet(content, length),
             Mode::Netascii => Blocks::netascii(content),
         };
-        let terms = Terms::agree(&request.options, blocks.length());
+        let terms = Terms::agree(&request.options, blocks.length(), 0);
         let (transfer, step) = Transfer::start(&terms, blocks.length(), now);
         let active = Active {
             peer: from,

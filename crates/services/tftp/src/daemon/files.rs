@@ -1,6 +1,10 @@
 //! What a name stands for: a file of the tree, or a text made for the machine that asks.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::{
+    fs::File,
+    io::{self, IoSliceMut},
+    os::unix::fs::FileExt as _,
+};
 
 use pilotlight_boot::U_BOOT_FOLDER;
 use pilotlight_kit::beneath::{BeneathError, Root, relative};
@@ -68,6 +72,13 @@ impl ReadAt for Content {
         match self {
             Self::File(file, _) => file.read_at(into, offset),
             Self::Rendered(text) => text.read_at(offset, into),
+        }
+    }
+
+    fn read_vectored_at(&self, offset: u64, into: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        match self {
+            Self::File(file, _) => Ok(rustix::io::preadv(file, into, offset)?),
+            Self::Rendered(text) => text.read_vectored_at(offset, into),
         }
     }
 }

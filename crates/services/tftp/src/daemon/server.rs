@@ -3,33 +3,39 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
 
-use mio::{Interest, Poll, Token, unix::SourceFd};
 use pilotlight_kit::{
     Event, Events,
     drops::{Budget, Drops},
     pktinfo,
 };
 use pilotlight_tftp::{
-    Blocks, Code, FromClient, Mode, Request, Step, Terms, Transfer,
+    Blocks, Code, FromClient, Mode, Refusal, Request, Step, Terms, Transfer, Turns,
     packet::{self, DATA_HEADER, LONGEST_REQUEST},
+    turns::TURN,
+};
+use rustix::{
+    buffer::spare_capacity,
+    event::{Timespec, epoll},
 };
 
 use crate::{
     files::{Content, Files, printable},
-    sockets::answer_from,
+    sockets::{Line, answer_from},
     table::{Active, Table},
 };
 
 const SERVICE: &str = "tftp";
-const STOP: Token = Token(usize::MAX - 1);
-/// Transfers have the tokens from 0 on, listeners those from here.
-const LISTENERS: usize = 1 << 16;
+/// Transfers have the numbers from 0 on, listeners those from here.
+const LISTENERS: u64 = 1 << 32;
+const STOP: u64 = u64::MAX;
 /// Requests taken in a row before transfers get their turn.
 const REQUESTS_IN_A_ROW: usize = 32;
+/// Events taken from the kernel at a time.
+const EVENTS: usize = 256;
 /// The longest block of RFC 2348 with its header.
 const LONGEST_PACKET: usize = DATA_HEADER + 65464;
 
@@ -37,12 +43,13 @@ const LONGEST_PACKET: usize = DATA_HEADER + 65464;
 pub(crate) struct Server {
     files: Files,
     listeners: Vec<UdpSocket>,
-    /// Listeners that may hold more: the kernel tells only once.
-    eager: Vec<bool>,
+    /// Those on each listener that wait until it takes packets again.
+    blocked: Vec<Vec<usize>>,
     /// Only to keep it open: the poll knows it by number.
     _stop: OwnedFd,
-    poll: Poll,
+    poll: OwnedFd,
     table: Table,
+    turns: Turns,
     events: Events,
     drops: Drops,
     /// For refusals: a client that asks for a thousand missing files must not fill the log.
@@ -58,19 +65,19 @@ impl Server {
         stop: OwnedFd,
         events: Events,
     ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        for (token, listener) in (LISTENERS..).zip(&listeners) {
-            let mut source = SourceFd(&listener.as_raw_fd());
-            poll.registry().register(&mut source, Token(token), Interest::READABLE)?;
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (number, listener) in (LISTENERS..).zip(&listeners) {
+            watch(&poll, listener, number)?;
         }
-        poll.registry().register(&mut SourceFd(&stop.as_raw_fd()), STOP, Interest::READABLE)?;
+        watch(&poll, &stop, STOP)?;
         Ok(Self {
-            eager: vec![true; listeners.len()],
+            blocked: vec![Vec::new(); listeners.len()],
             files,
             listeners,
             _stop: stop,
             poll,
             table: Table::default(),
+            turns: Turns::default(),
             events,
             drops: Drops::default(),
             refusals: Budget::new(64, Duration::from_millis(100)),
@@ -81,35 +88,42 @@ impl Server {
 
     /// Serves until it is asked to stop.
     pub(crate) fn run(&mut self) -> io::Result<()> {
-        let mut ready = mio::Events::with_capacity(256);
+        let mut ready = Vec::with_capacity(EVENTS);
         loop {
-            let wait = self.wait();
-            if let Err(error) = self.poll.poll(&mut ready, wait)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                return Err(error);
+            ready.clear();
+            match epoll::wait(&self.poll, spare_capacity(&mut ready), self.wait().as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
             }
             for event in &ready {
-                match event.token() {
+                // Copies: the kernel packs these.
+                let (flags, data) = (event.flags, event.data);
+                let writable = flags.contains(epoll::EventFlags::OUT);
+                match data.u64() {
                     STOP => {
                         self.finish();
                         return Ok(());
                     }
-                    Token(token) if token >= LISTENERS => {
-                        if let Some(eager) = self.eager.get_mut(token - LISTENERS) {
-                            *eager = true;
-                        }
+                    number if number >= LISTENERS => {
+                        self.on_listener((number - LISTENERS) as usize, writable)
                     }
-                    Token(place) => self.on_ready(place),
+                    place => self.on_ready(place as usize, writable),
                 }
             }
-            self.take_requests();
             let now = self.now();
-            for place in self.table.expired(now) {
+            while let Some(place) = self.table.expired(now) {
                 self.step(place, |transfer, now| transfer.on_timer(now));
             }
-            for (reason, count) in self.drops.overdue(now) {
-                self.emit(Event::dropped(SERVICE, "drop", reason).fact("count", count), None);
+            // One turn for each that waits now; whoever has more to send waits again while others are heard.
+            for _ in 0..self.turns.waiting() {
+                if let Some(place) = self.turns.whose() {
+                    self.pump(place);
+                }
+            }
+            if self.drops.waiting() {
+                for (reason, count) in self.drops.overdue(now) {
+                    self.emit(Event::dropped(SERVICE, "drop", reason).fact("count", count), None);
+                }
             }
         }
     }
@@ -118,35 +132,43 @@ impl Server {
         self.started.elapsed()
     }
 
-    fn wait(&self) -> Option<Duration> {
-        if self.eager.contains(&true) {
-            return Some(Duration::ZERO);
+    fn wait(&self) -> Option<Timespec> {
+        if self.turns.waiting() > 0 {
+            return Some(Timespec::default());
         }
-        let timer = self.table.deadline().map(|deadline| deadline.saturating_sub(self.now()));
-        // Rounded up, so that the loop does not spin for the last part of a millisecond.
-        let timer = timer.map(|wait| wait + Duration::from_millis(1));
+        let timer = self.table.deadline();
         let drops = self.drops.waiting().then_some(Duration::from_secs(1));
-        timer.into_iter().chain(drops).min()
+        if timer.is_none() && drops.is_none() {
+            return None;
+        }
+        let timer = timer.map(|deadline| deadline.saturating_sub(self.now()));
+        // Rounded up, so that the loop does not spin for the last part of a millisecond where the kernel counts in these.
+        let timer = timer.map(|wait| wait + Duration::from_millis(1));
+        timer.into_iter().chain(drops).min().and_then(|wait| wait.try_into().ok())
     }
 
-    fn take_requests(&mut self) {
-        for index in 0..self.listeners.len() {
-            for _ in 0..REQUESTS_IN_A_ROW {
-                if !self.eager[index] {
-                    break;
-                }
-                let buffer = &mut self.buffer[..LONGEST_REQUEST];
-                match pktinfo::receive(&self.listeners[index], buffer) {
-                    Ok(received) => self.on_request(received),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.eager[index] = false,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => self.drop_packet("a request that could not be received", None),
-                }
+    fn on_listener(&mut self, number: usize, writable: bool) {
+        if writable {
+            if let Some(listener) = self.listeners.get(number) {
+                room(&self.poll, listener, LISTENERS + number as u64, false);
+            }
+            for place in self.blocked.get_mut(number).map(std::mem::take).unwrap_or_default() {
+                self.turns.wait(place);
+            }
+        }
+        for _ in 0..REQUESTS_IN_A_ROW {
+            let Some(listener) = self.listeners.get(number) else { return };
+            match pktinfo::receive(listener, &mut self.buffer[..LONGEST_REQUEST]) {
+                Ok(received) => self.on_packet(number, received),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.drop_packet("a request that could not be received", None),
             }
         }
     }
 
-    fn on_request(&mut self, received: pktinfo::Received) {
+    /// A packet came to a port for requests.
+    fn on_packet(&mut self, listener: usize, received: pktinfo::Received) {
         let peer = received.from;
         if received.truncated {
             return self.drop_packet("an oversized packet at the port for requests", Some(peer));
@@ -158,9 +180,13 @@ impl Server {
         if peer.port() == 0 {
             return self.drop_packet("a packet from port 0", Some(peer));
         }
-        let packet = self.buffer[..received.length].to_vec();
-        let request = match Request::parse(&packet) {
+        let packet = &self.buffer[..received.length];
+        let request = match Request::parse(packet) {
             Ok(request) => request,
+            Err(Refusal::Stray) if self.files.lab.tftp.single_port => {
+                let (place, packet) = (self.table.latest_of(peer), FromClient::parse(packet));
+                return self.from_client(place, packet, peer);
+            }
             Err(refusal) => {
                 if let Some(code) = refusal.code() {
                     self.answer(local, peer, code, refusal.reason());
@@ -168,14 +194,20 @@ impl Server {
                 return self.drop_packet(refusal.reason(), Some(peer));
             }
         };
+        let packet = packet.to_vec();
         // The client repeats itself: the answer is on its way, or its repetition is.
         if self.table.awaits(peer, &packet) {
             return;
         }
         // Otherwise it has begun anew, or the wire has brought the request of a running transfer twice. Which of them it
-        // is shows in the transfer that it goes on with: it tells the other one off (RFC 1350 § 4).
-        if let Some(place) = self.table.older_of_two(peer) {
+        // is shows in the transfer that it goes on with: it tells the other one off (RFC 1350 § 4). Where both leave from
+        // one port it cannot, and the later one counts.
+        let most = if self.files.lab.tftp.single_port { 1 } else { 2 };
+        while let Some(place) = self.table.oldest_of(most, peer) {
             self.remove(place);
+        }
+        if self.table.is_silent(peer.ip()) {
+            return self.drop_packet("a request from an address that does not answer", Some(peer));
         }
         let now = self.now();
         if self.table.free().is_none()
@@ -184,12 +216,12 @@ impl Server {
             self.drop_packet("a client that never answered, to make room", Some(peer));
             self.remove(place);
         }
+        // No error: a firmware that is told of one gives up, and asks again when it hears nothing.
         let Some(place) = self.table.free() else {
-            self.answer(local, peer, Code::Undefined, "too many transfers, try again");
             return self.drop_packet("a request while all transfers are taken", Some(peer));
         };
         match self.files.open(&request.file) {
-            Ok(content) => self.start(place, (local, peer), &request, packet, content),
+            Ok(content) => self.start(place, listener, (local, peer), &request, packet, content),
             Err(error) => {
                 let code = if error.is_missing() { Code::NotFound } else { Code::Access };
                 self.refuse((local, peer), &printable(&request.file), code, &error.to_string());
@@ -200,6 +232,7 @@ impl Server {
     fn start(
         &mut self,
         place: usize,
+        listener: usize,
         (local, peer): (IpAddr, SocketAddr),
         request: &Request,
         packet: Vec<u8>,
@@ -211,14 +244,9 @@ impl Server {
             Mode::Octet => Blocks::octet(content, length),
             Mode::Netascii => Blocks::netascii(content),
         };
-        let terms = Terms::agree(&request.options, blocks.length());
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let socket = answer_from(local, peer).and_then(|socket| {
-            let mut socket = mio::net::UdpSocket::from_std(socket);
-            self.poll.registry().register(&mut socket, Token(place), interest).map(|()| socket)
-        });
-        let socket = match socket {
-            Ok(socket) => socket,
+        let terms = Terms::agree(&request.options, blocks.length(), self.table.len());
+        let line = match self.line(place, listener, local, peer) {
+            Ok(line) => line,
             Err(error) => {
                 let reason = format!("no socket on {local} for the transfer: {error}");
                 return self.refuse((local, peer), &file, Code::Undefined, &reason);
@@ -232,43 +260,69 @@ impl Server {
             .fact("blksize", terms.block_size)
             .fact("windowsize", terms.window);
         self.emit(event, Some(peer));
-        let request = packet;
-        let active =
-            Active { socket, peer, request, file, length, blocks, terms, transfer, pending: 0..0, started };
+        let active = Active {
+            line,
+            peer,
+            request: packet,
+            file,
+            length,
+            blocks,
+            terms,
+            transfer,
+            pending: 0..0,
+            together: true,
+            started,
+        };
         self.table.put(place, active);
         self.perform(place, step);
     }
 
-    fn on_ready(&mut self, place: usize) {
-        loop {
-            let Some(active) = self.table.get(place) else { return };
-            // An ACK has 4 bytes and an ERROR a line of text: what does not fit is cut off and means the same.
-            let mut packet = [0; 512];
-            match active.socket.recv_from(&mut packet) {
-                Ok((length, from)) if from == active.peer => match FromClient::parse(&packet[..length]) {
-                    Some(packet) => self.step(place, |transfer, now| transfer.on_packet(packet, now)),
-                    None => self.drop_packet("no ACK and no ERROR within a transfer", Some(from)),
-                },
-                Ok((_, stranger)) => {
-                    let error = packet::error(Code::UnknownTid, "unknown transfer ID");
-                    let _ = active.socket.send_to(&error, stranger);
-                    self.drop_packet("a packet from a stranger within a transfer", Some(stranger));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.drop_packet("a packet that could not be received", None);
-                    break;
-                }
-            }
+    fn line(&self, place: usize, listener: usize, local: IpAddr, peer: SocketAddr) -> io::Result<Line> {
+        if self.files.lab.tftp.single_port {
+            return Ok(Line::Shared(listener, local));
         }
-        self.pump(place);
+        let socket = answer_from(local, peer)?;
+        watch(&self.poll, &socket, place as u64)?;
+        Ok(Line::Own(socket))
+    }
+
+    fn on_ready(&mut self, place: usize, writable: bool) {
+        let Some(active) = self.table.get(place) else { return };
+        let Line::Own(socket) = &active.line else { return };
+        if writable {
+            room(&self.poll, socket, place as u64, false);
+            self.turns.wait(place);
+        }
+        // An ACK has 4 bytes and an ERROR a line of text: what does not fit is cut off and means the same.
+        let mut packet = [0; 512];
+        match socket.recv_from(&mut packet) {
+            Ok((length, from)) if from == active.peer => {
+                self.from_client(Some(place), FromClient::parse(&packet[..length]), from);
+            }
+            Ok((_, stranger)) => {
+                let error = packet::error(Code::UnknownTid, "unknown transfer ID");
+                let _ = socket.send_to(&error, stranger);
+                self.drop_packet("a packet from a stranger within a transfer", Some(stranger));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => self.drop_packet("a packet that could not be received", None),
+        }
+    }
+
+    fn from_client(&mut self, place: Option<usize>, packet: Option<FromClient>, peer: SocketAddr) {
+        match (place, packet) {
+            (Some(place), Some(packet)) => self.step(place, |transfer, now| transfer.on_packet(packet, now)),
+            (_, None) => self.drop_packet("no ACK and no ERROR within a transfer", Some(peer)),
+            (None, _) => self.drop_packet(Refusal::Stray.reason(), Some(peer)),
+        }
     }
 
     fn step(&mut self, place: usize, decide: impl FnOnce(&mut Transfer, Duration) -> Step) {
         let now = self.now();
         let Some(active) = self.table.get(place) else { return };
         let step = decide(&mut active.transfer, now);
+        self.table.note(place);
         self.perform(place, step);
     }
 
@@ -279,11 +333,11 @@ impl Server {
             Step::Oack => {
                 // What cannot be sent is as good as lost, and sent again.
                 let oack = active.terms.oack.as_deref().unwrap_or_default();
-                let _ = active.socket.send_to(oack, active.peer);
+                let _ = active.line.send(&self.listeners, oack, active.peer);
             }
             Step::Blocks(blocks) => {
                 active.pending = blocks;
-                self.pump(place);
+                self.turns.wait(place);
             }
             Step::Finished => self.end(place, |event| event),
             Step::GaveUp => self.fail(place, "the client fell silent"),
@@ -294,31 +348,66 @@ impl Server {
         }
     }
 
-    /// Sends what is pending, as far as the socket takes it.
+    /// Sends of what is pending as much as a turn allows and the socket takes.
     fn pump(&mut self, place: usize) {
         let Some(active) = self.table.get(place) else { return };
-        while let Some(number) = active.pending.clone().next() {
-            let end = DATA_HEADER + usize::from(active.terms.block_size);
-            let Some((header, block)) = self.buffer[..end].split_first_chunk_mut() else { return };
-            *header = packet::data_header(number as u16);
-            let length = match active.blocks.read(number, block) {
-                Ok(length) => length,
-                Err(error) => {
-                    let told = packet::error(Code::Undefined, "the file cannot be read");
-                    let _ = active.socket.send_to(&told, active.peer);
-                    return self.fail(place, &format!("reading the file failed: {error}"));
-                }
-            };
-            let packet = &self.buffer[..DATA_HEADER + length];
-            match active.socket.send_to(packet, active.peer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // As good as lost: it will be sent again, or the client counts as gone.
-                Err(_) | Ok(_) => active.pending.start += 1,
+        let size = active.terms.block_size;
+        let packet = DATA_HEADER + usize::from(size);
+        let turn = self.buffer.len().min(TURN.max(packet));
+        let packets = match active.blocks.packets(active.pending.clone(), size, &mut self.buffer[..turn]) {
+            Ok(packets) => packets,
+            Err(error) => {
+                let told = packet::error(Code::Undefined, "the file cannot be read");
+                let _ = active.line.send(&self.listeners, &told, active.peer);
+                return self.fail(place, &format!("reading the file failed: {error}"));
             }
-            if length < usize::from(active.terms.block_size) {
-                active.transfer.ends_with(number);
-                active.pending = 0..0;
+        };
+        let bytes = &self.buffer[..packets.bytes];
+        let mut sent = 0;
+        if packets.blocks > 1 && active.together {
+            match active.line.send_together(&self.listeners, bytes, packet as u16, active.peer) {
+                Ok(()) => sent = packets.blocks,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.wait_for_room(place),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return self.turns.wait(place),
+                // Blocks that do not fit a packet of this route, or a kernel that cannot: one by one from now on.
+                Err(_) => active.together = false,
+            }
+        }
+        if sent == 0 {
+            for packet in bytes.chunks(packet) {
+                match active.line.send(&self.listeners, packet, active.peer) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
+                    // As good as lost: it will be sent again, or the client counts as gone.
+                    Err(_) | Ok(_) => sent += 1,
+                }
+            }
+        }
+        active.pending.start += sent;
+        if sent < packets.blocks {
+            return self.wait_for_room(place);
+        }
+        if packets.last {
+            active.transfer.ends_with(active.pending.start - 1);
+            active.pending = 0..0;
+        }
+        if !active.pending.is_empty() {
+            self.turns.wait(place);
+        }
+    }
+
+    /// The transfer's socket takes no more for now.
+    fn wait_for_room(&mut self, place: usize) {
+        let Some(active) = self.table.get(place) else { return };
+        match &active.line {
+            Line::Own(socket) => room(&self.poll, socket, place as u64, true),
+            Line::Shared(number, _) => {
+                if let (Some(listener), Some(blocked)) =
+                    (self.listeners.get(*number), self.blocked.get_mut(*number))
+                {
+                    blocked.push(place);
+                    room(&self.poll, listener, LISTENERS + *number as u64, true);
+                }
             }
         }
     }
@@ -349,8 +438,10 @@ impl Server {
     }
 
     fn take(&mut self, place: usize) -> Option<Active> {
-        let mut active = self.table.take(place)?;
-        let _ = self.poll.registry().deregister(&mut active.socket);
+        let active = self.table.take(place)?;
+        if let Line::Own(socket) = &active.line {
+            let _ = epoll::delete(&self.poll, socket);
+        }
         Some(active)
     }
 
@@ -396,9 +487,22 @@ impl Server {
     fn finish(&mut self) {
         let actives: Vec<Active> = self.table.drain().collect();
         for active in actives {
-            let _ = active.socket.send_to(&packet::error(Code::Undefined, "server stops"), active.peer);
+            let told = packet::error(Code::Undefined, "server stops");
+            let _ = active.line.send(&self.listeners, &told, active.peer);
             let event = Event::failed(SERVICE, "error", "the server was stopped").fact("file", active.file);
             self.emit(event, Some(active.peer));
         }
     }
+}
+
+/// Has `poll` tell when something can be read from `source`, which it calls `number`: again and again, as long as it can.
+fn watch(poll: &OwnedFd, source: &impl AsFd, number: u64) -> io::Result<()> {
+    Ok(epoll::add(poll, source, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?)
+}
+
+/// Has `poll` tell as well when `source` takes packets again, or no longer.
+fn room(poll: &OwnedFd, source: &impl AsFd, number: u64, wanted: bool) {
+    let out = if wanted { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
+    // Where this fails, the transfer's own timer sends again.
+    let _ = epoll::modify(poll, source, epoll::EventData::new_u64(number), epoll::EventFlags::IN | out);
 }

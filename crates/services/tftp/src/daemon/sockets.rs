@@ -10,7 +10,48 @@ use anyhow::{Context as _, ensure};
 use pilotlight_kit::pktinfo;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// The sockets handed over, or new ones bound to `addresses`.
+/// Where a transfer's packets leave from.
+#[derive(Debug)]
+pub(crate) enum Line {
+    /// A port of its own, as RFC 1350 has it.
+    Own(UdpSocket),
+    /// The port for requests, the listener of this number, from the address that was asked.
+    Shared(usize, IpAddr),
+}
+
+impl Line {
+    /// Sends one packet.
+    pub(crate) fn send(&self, listeners: &[UdpSocket], packet: &[u8], peer: SocketAddr) -> io::Result<()> {
+        match self {
+            Self::Own(socket) => socket.send_to(packet, peer).map(drop),
+            Self::Shared(listener, local) => {
+                pktinfo::send(shared(listeners, *listener)?, packet, peer, Some(*local))
+            }
+        }
+    }
+
+    /// Sends packets of `size` bytes by one call, of which the last one may be shorter.
+    pub(crate) fn send_together(
+        &self,
+        listeners: &[UdpSocket],
+        packets: &[u8],
+        size: u16,
+        peer: SocketAddr,
+    ) -> io::Result<()> {
+        match self {
+            Self::Own(socket) => pktinfo::send_segments(socket, packets, size, peer, None),
+            Self::Shared(listener, local) => {
+                let socket = shared(listeners, *listener)?;
+                pktinfo::send_segments(socket, packets, size, peer, Some(*local))
+            }
+        }
+    }
+}
+
+fn shared(listeners: &[UdpSocket], number: usize) -> io::Result<&UdpSocket> {
+    listeners.get(number).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 pub(crate) fn listeners(given: Vec<OwnedFd>, addresses: &[SocketAddr]) -> anyhow::Result<Vec<UdpSocket>> {
     let sockets = if given.is_empty() {
         addresses.iter().map(|address| listen(*address)).collect::<anyhow::Result<Vec<_>>>()?
