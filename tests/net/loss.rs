@@ -28,6 +28,7 @@ struct Leg {
 
 struct Wire {
     fate: Mutex<Fate>,
+    single_port: bool,
     lost: Arc<AtomicU64>,
 }
 
@@ -45,10 +46,19 @@ impl Relay {
     /// Relays what comes to a port of its own to the TFTP server `server`, and loses as `faults` says in both
     /// directions.
     pub(crate) fn start(server: SocketAddr, faults: Faults) -> Result<Self> {
+        Self::open(server, faults, false)
+    }
+
+    /// The same, for a wire on which nothing comes back but from the port that requests went to, as a firewall has it.
+    pub(crate) fn start_single_port(server: SocketAddr, faults: Faults) -> Result<Self> {
+        Self::open(server, faults, true)
+    }
+
+    fn open(server: SocketAddr, faults: Faults, single_port: bool) -> Result<Self> {
         let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("could not open the relay")?;
         let address = front.local_addr()?;
         let lost = Arc::new(AtomicU64::new(0));
-        let wire = Arc::new(Wire { fate: Mutex::new(Fate::new(faults)), lost: lost.clone() });
+        let wire = Arc::new(Wire { fate: Mutex::new(Fate::new(faults)), single_port, lost: lost.clone() });
         thread::spawn(move || serve(&front, server, &wire));
         Ok(Self { address, lost })
     }
@@ -81,6 +91,10 @@ fn serve(front: &UdpSocket, server: SocketAddr, wire: &Arc<Wire>) -> io::Result<
 impl Leg {
     fn open(front: &UdpSocket, client: SocketAddr, server: SocketAddr, wire: &Arc<Wire>) -> io::Result<Self> {
         let upstream = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        if wire.single_port {
+            // From now on the kernel takes packets from there alone.
+            upstream.connect(server)?;
+        }
         let leg = Self { upstream: upstream.try_clone()?, server: Arc::new(Mutex::new(server)) };
         let (front, port, wire) = (front.try_clone()?, leg.server.clone(), wire.clone());
         thread::spawn(move || -> io::Result<()> {

@@ -44,6 +44,8 @@ fn main() -> ExitCode {
             ("tftp-curl", transfers::curl),
             ("tftp-hpa", transfers::tftp_hpa),
             ("tftp-loss", transfers::loss),
+            ("tftp-single-port", transfers::single_port),
+            ("tftp-narrow", transfers::narrow),
             ("http-protocol", web::protocol),
             ("http-crowd", crowd::crowd),
             ("http-restart", crowd::restart),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
             ("hostile-dhcp-starvation", malice::starvation),
             ("hostile-dhcp-bombs", malice::bombs),
             ("hostile-tftp", hostile::tftp),
+            ("hostile-tftp-forged", transfers::forged),
             ("hostile-http", hostile::http),
         ],
     )

@@ -170,7 +170,13 @@ mod tests {
             lease: Duration::from_secs(600),
             probe_first,
         };
-        Lab { network, nodes: vec![], profiles: Default::default(), operators: vec![] }
+        Lab {
+            network,
+            tftp: Default::default(),
+            nodes: vec![],
+            profiles: Default::default(),
+            operators: vec![],
+        }
     }
 
     fn offer(xid: u32, server: Option<Ipv4Addr>) -> Vec<u8> {

@@ -124,6 +124,15 @@ impl Transfer {
         self.sent = self.sent.min(block);
     }
 
+    /// Whether an ACK of this block brings the transfer on: to tell which of two transfers it is meant for, where they
+    /// share a port.
+    pub fn expects(&self, block: u16) -> bool {
+        if self.oack {
+            return block == 0;
+        }
+        (1..=self.sent - self.acked).contains(&u64::from(block.wrapping_sub(self.acked as u16)))
+    }
+
     /// A packet came from the client.
     pub fn on_packet(&mut self, packet: packet::FromClient, now: Duration) -> Step {
         match packet {
@@ -307,6 +316,24 @@ mod tests {
             }
             assert_eq!((waits, transfer.repeated()), (vec![1000, 2000, 4000, 6000, 6000], 4));
         }
+    }
+
+    #[test]
+    fn what_brings_it_on() {
+        let (mut transfer, _) = start(200_000, 4, true);
+        let expected = |transfer: &Transfer| -> Vec<u16> {
+            (0..=u16::MAX).filter(|block| transfer.expects(*block)).collect()
+        };
+        assert_eq!(expected(&transfer), [0]);
+        transfer.on_ack(0, ms(1));
+        assert_eq!(expected(&transfer), [1, 2, 3, 4]);
+        transfer.on_ack(2, ms(2));
+        assert_eq!(expected(&transfer), [3, 4, 5, 6]);
+        for window in 0..16_383_u16 {
+            transfer.on_ack((window + 1) * 4 + 2, ms(3));
+        }
+        // Block numbers begin anew at 0.
+        assert_eq!(expected(&transfer), [0, 1, 2, 65_535]);
     }
 
     #[test]

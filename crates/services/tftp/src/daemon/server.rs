@@ -184,8 +184,7 @@ impl Server {
         let request = match Request::parse(packet) {
             Ok(request) => request,
             Err(Refusal::Stray) if self.files.lab.tftp.single_port => {
-                let (place, packet) = (self.table.latest_of(peer), FromClient::parse(packet));
-                return self.from_client(place, packet, peer);
+                return self.on_shared(FromClient::parse(packet), peer);
             }
             Err(refusal) => {
                 if let Some(code) = refusal.code() {
@@ -200,10 +199,9 @@ impl Server {
             return;
         }
         // Otherwise it has begun anew, or the wire has brought the request of a running transfer twice. Which of them it
-        // is shows in the transfer that it goes on with: it tells the other one off (RFC 1350 § 4). Where both leave from
-        // one port it cannot, and the later one counts.
-        let most = if self.files.lab.tftp.single_port { 1 } else { 2 };
-        while let Some(place) = self.table.oldest_of(most, peer) {
+        // is shows in the transfer that it goes on with: it tells the other one off (RFC 1350 § 4), or where both leave
+        // from one port, its ACKs show it.
+        while let Some(place) = self.table.oldest_of(2, peer) {
             self.remove(place);
         }
         if self.table.is_silent(peer.ip()) {
@@ -297,7 +295,7 @@ impl Server {
         let mut packet = [0; 512];
         match socket.recv_from(&mut packet) {
             Ok((length, from)) if from == active.peer => {
-                self.from_client(Some(place), FromClient::parse(&packet[..length]), from);
+                self.hear(Some(place), FromClient::parse(&packet[..length]), from);
             }
             Ok((_, stranger)) => {
                 let error = packet::error(Code::UnknownTid, "unknown transfer ID");
@@ -310,7 +308,20 @@ impl Server {
         }
     }
 
-    fn from_client(&mut self, place: Option<usize>, packet: Option<FromClient>, peer: SocketAddr) {
+    /// What is no request came to a port that transfers leave from as well.
+    fn on_shared(&mut self, packet: Option<FromClient>, peer: SocketAddr) {
+        let place = self.table.meant(peer, packet.as_ref());
+        let before = place.and_then(|place| self.table.before(place, peer));
+        self.hear(place, packet, peer);
+        // A client that has answered the later of two transfers has begun anew, and the one before it is over.
+        if let (Some(place), Some(before)) = (place, before)
+            && self.table.get(place).is_none_or(|active| active.transfer.answered())
+        {
+            self.remove(before);
+        }
+    }
+
+    fn hear(&mut self, place: Option<usize>, packet: Option<FromClient>, peer: SocketAddr) {
         match (place, packet) {
             (Some(place), Some(packet)) => self.step(place, |transfer, now| transfer.on_packet(packet, now)),
             (_, None) => self.drop_packet("no ACK and no ERROR within a transfer", Some(peer)),

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pilotlight_tftp::{Blocks, Terms, Transfer};
+use pilotlight_tftp::{Blocks, FromClient, Terms, Transfer};
 
 use crate::{files::Content, sockets::Line};
 
@@ -80,9 +80,20 @@ impl Table {
         places.first().copied().filter(|_| places.len() >= count)
     }
 
-    /// The place of the latest transfer of this client and port.
-    pub(crate) fn latest_of(&self, peer: SocketAddr) -> Option<usize> {
-        self.by_peer.get(&peer)?.last().copied()
+    /// The place of the transfer that a packet of this client and port is meant for, where all leave from one port: the
+    /// latest, unless an ACK brings on only the one before it.
+    pub(crate) fn meant(&self, peer: SocketAddr, packet: Option<&FromClient>) -> Option<usize> {
+        let places = self.by_peer.get(&peer)?;
+        let expects = |place: &usize| match (packet, self.places.get(*place)) {
+            (Some(FromClient::Ack(block)), Some(Some(slot))) => slot.active.transfer.expects(*block),
+            _ => false,
+        };
+        places.iter().rev().copied().find(expects).or_else(|| places.last().copied())
+    }
+
+    /// The place of a transfer of this client and port that began before the one at `place`.
+    pub(crate) fn before(&self, place: usize, peer: SocketAddr) -> Option<usize> {
+        self.by_peer.get(&peer)?.first().copied().filter(|first| *first != place)
     }
 
     /// How many transfers there are.
