@@ -1,13 +1,13 @@
 //! A request's answer.
 
-use std::{fs::File, net::IpAddr, ops::Range, time::Instant};
+use std::{fs::File, net::IpAddr, ops::Range, sync::Arc, time::Instant};
 
 use pilotlight_http::{
     HeadError, Method, Reply, Request, Selection, Target, TargetError, select, select::Conditions,
 };
-use pilotlight_kit::beneath::{BeneathError, Opened};
+use pilotlight_kit::beneath::BeneathError;
 
-use crate::site::{Record, Site};
+use crate::site::{OpenFile, Record, Site};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -21,7 +21,7 @@ pub(crate) enum Content {
 /// A part of a file.
 #[derive(Debug)]
 pub(crate) struct Part {
-    pub(crate) file: File,
+    pub(crate) file: Arc<File>,
     pub(crate) inode: u64,
     pub(crate) bytes: Range<u64>,
 }
@@ -104,12 +104,12 @@ pub(crate) fn answer(site: &Site, request: &Request) -> Answer {
 }
 
 fn asset(site: &Site, name: &str, request: &Request) -> Answer {
-    let opened = match site.root.file(name.as_bytes()) {
+    let opened = match site.open(name) {
         Ok(opened) => opened,
         Err(error @ BeneathError::Io(_)) => return refusal(500, error),
         Err(error) => return refusal(404, error),
     };
-    let Opened { file, length, inode, changed_ns } = opened;
+    let OpenFile { file, length, inode, changed_ns } = opened;
     let etag = format!("\"{}-{inode:x}-{length:x}-{changed_ns:x}\"", site.run);
     let conditions = Conditions {
         // RFC 9110 § 14.2: a range means something with GET alone.

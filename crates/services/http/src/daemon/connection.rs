@@ -111,17 +111,13 @@ impl Connection {
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
     }
 
-    /// A reader has read the piece at `at`, or could not.
-    pub(crate) fn was_read(&mut self, at: u64, outcome: io::Result<()>, shared: &Shared) -> Turn {
+    /// A reader has read the piece at `at` of the file `inode`, or could not.
+    pub(crate) fn was_read(&mut self, inode: u64, at: u64, well: bool) -> Turn {
         let Phase::Answering(outgoing) = &mut self.phase else { return Turn::Wait };
-        outgoing.was_read(at);
-        match outcome {
-            Ok(()) => Turn::Again,
-            Err(error) => {
-                shared.site.fault(format!("cannot read a file: {error}"));
-                Turn::Ended
-            }
+        if !outgoing.was_read(inode, at) {
+            return Turn::Wait;
         }
+        if well { Turn::Again } else { Turn::Ended }
     }
 
     /// Does what can be done without waiting.

@@ -14,7 +14,7 @@ use socket2::SockRef;
 
 use crate::{
     answer::{Content, Part},
-    readers::{Piece, Readers},
+    readers::{Name, Piece, Readers},
     site::Record,
 };
 
@@ -63,6 +63,13 @@ pub(crate) enum Progress {
     Reading,
 }
 
+/// What became of one stretch of a file.
+enum Stretch {
+    /// Some of it has left.
+    Short,
+    Over(Progress),
+}
+
 impl Outgoing {
     pub(crate) fn new(reply: &Reply, content: Content, then: Then, record: Option<Record>) -> Self {
         let mut buffer = reply.render(then).into_bytes();
@@ -73,7 +80,7 @@ impl Outgoing {
                 None
             }
             Content::File(Part { file, inode, bytes }) => (!bytes.is_empty()).then(|| Remainder {
-                file: Arc::new(file),
+                file,
                 inode,
                 next: bytes.start,
                 end: bytes.end,
@@ -88,11 +95,11 @@ impl Outgoing {
         self.sent + self.at.saturating_sub(self.head) as u64
     }
 
-    /// A reader has read the piece that begins with the byte `at`.
-    pub(crate) fn was_read(&mut self, at: u64) {
-        if let Some(file) = &mut self.file {
-            file.asked = file.asked.filter(|asked| *asked != at);
-        }
+    /// A reader is done with the piece of the file `inode` that begins with the byte `at`: whether this may go on with it.
+    pub(crate) fn was_read(&mut self, inode: u64, at: u64) -> bool {
+        let Some(file) = self.file.as_mut().filter(|file| file.inode == inode) else { return false };
+        file.asked = file.asked.filter(|asked| *asked != at);
+        true
     }
 
     /// Sends what can leave now.
@@ -101,7 +108,7 @@ impl Outgoing {
         socket: impl AsFd,
         warmth: &mut Warmth,
         readers: &Readers,
-        name: (usize, u64),
+        name: Name,
     ) -> io::Result<Progress> {
         self.gather(warmth)?;
         if self.at == 0 && self.file.is_some() {
@@ -119,21 +126,37 @@ impl Outgoing {
                 return Ok(Progress::Blocked);
             }
         }
-        let Some(file) = &mut self.file else { return Ok(Progress::Done) };
-        let known = warmth.known(file.inode, file.next..file.end);
+        loop {
+            match self.send_file(&socket, warmth, readers, name)? {
+                // The kernel took less than it was given: most often it will take nothing more, and that it has to say.
+                Stretch::Short => {}
+                Stretch::Over(progress) => return Ok(progress),
+            }
+        }
+    }
+
+    fn send_file(
+        &mut self,
+        socket: impl AsFd,
+        warmth: &mut Warmth,
+        readers: &Readers,
+        name: Name,
+    ) -> io::Result<Stretch> {
+        let Some(file) = &mut self.file else { return Ok(Stretch::Over(Progress::Done)) };
+        let known = warmth.known(file.inode, file.next..file.end.min(file.next.saturating_add(STRETCH)));
         if known == 0 {
             file.ask(readers, name);
-            return Ok(Progress::Reading);
+            return Ok(Stretch::Over(Progress::Reading));
         }
         let before = file.next;
         let started = Instant::now();
-        let count = usize::try_from(known.min(STRETCH)).unwrap_or(usize::MAX);
+        let count = usize::try_from(known).unwrap_or(usize::MAX);
         let left = match rustix::fs::sendfile(&socket, &file.file, Some(&mut file.next), count) {
             // Cut short since it was opened.
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(left) => left,
-            Err(Errno::AGAIN) => return Ok(Progress::Blocked),
-            Err(Errno::INTR) => return Ok(Progress::More),
+            Err(Errno::AGAIN) => return Ok(Stretch::Over(Progress::Blocked)),
+            Err(Errno::INTR) => return Ok(Stretch::Over(Progress::More)),
             Err(errno) => return Err(errno.into()),
         };
         file.next = before + left as u64;
@@ -144,14 +167,14 @@ impl Outgoing {
         if file.next >= file.end {
             self.file = None;
             let _ = SockRef::from(&socket).set_tcp_cork(false);
-            return Ok(Progress::Done);
+            return Ok(Stretch::Over(Progress::Done));
         }
         // What is wanted after this is read while this leaves.
         let ahead = file.next.saturating_add(pilotlight_http::warmth::PIECE);
-        if ahead < file.end && warmth.known(file.inode, ahead..file.end) == 0 {
+        if ahead < file.end && warmth.known(file.inode, ahead..ahead + 1) == 0 {
             file.ask_at(readers, name, ahead);
         }
-        Ok(Progress::More)
+        Ok(if left < count { Stretch::Short } else { Stretch::Over(Progress::More) })
     }
 
     /// Puts a short body behind the head, when it can be had without waiting.
@@ -171,17 +194,17 @@ impl Outgoing {
 }
 
 impl Remainder {
-    fn ask(&mut self, readers: &Readers, name: (usize, u64)) {
+    fn ask(&mut self, readers: &Readers, name: Name) {
         self.ask_at(readers, name, self.next);
     }
 
-    fn ask_at(&mut self, readers: &Readers, name: (usize, u64), at: u64) {
+    fn ask_at(&mut self, readers: &Readers, name: Name, at: u64) {
         let piece = Warmth::piece(at);
         if self.asked.is_none_or(|asked| asked < piece.start) {
             self.asked = Some(piece.start);
             let length = piece.end.saturating_sub(piece.start);
             let file = Arc::clone(&self.file);
-            readers.read(Piece { file, inode: self.inode, at: piece.start, length, connection: name });
+            readers.read(Piece { file, inode: self.inode, at: piece.start, length }, name);
         }
     }
 }

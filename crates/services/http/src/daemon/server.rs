@@ -119,6 +119,7 @@ impl Server {
             self.were_read();
             self.take_connections();
             self.give_turns();
+            self.shared.site.forget_opened();
             if self.shared.now.saturating_duration_since(swept) >= SWEEP {
                 swept = self.shared.now;
                 sweeps += 1;
@@ -163,19 +164,23 @@ impl Server {
 
     fn were_read(&mut self) {
         let done: Vec<Read> = self.shared.readers.done().collect();
-        for Read { inode, at, connection: (number, generation), outcome } in done {
-            if outcome.is_ok() {
-                self.shared.warmth.learn(inode, at);
+        for Read { inode, at, outcome, waiting } in done {
+            match &outcome {
+                Ok(()) => self.shared.warmth.learn(inode, at),
+                Err(error) => self.shared.site.fault(format!("cannot read a file: {error}")),
             }
-            let Some(connection) = self.connections.get_mut(number).and_then(Option::as_mut) else {
-                continue;
-            };
-            if connection.generation != generation {
-                continue;
-            }
-            match connection.was_read(at, outcome, &self.shared) {
-                Turn::Ended => self.end(number),
-                Turn::Again | Turn::Wait => self.queue(number),
+            for (number, generation) in waiting {
+                let Some(connection) = self.connections.get_mut(number).and_then(Option::as_mut) else {
+                    continue;
+                };
+                if connection.generation != generation {
+                    continue;
+                }
+                match connection.was_read(inode, at, outcome.is_ok()) {
+                    Turn::Ended => self.end(number),
+                    Turn::Again => self.queue(number),
+                    Turn::Wait => {}
+                }
             }
         }
     }

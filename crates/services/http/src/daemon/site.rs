@@ -2,11 +2,17 @@
 
 use std::{
     cell::{Cell, RefCell},
+    fs::File,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use pilotlight_kit::{Event, Events, beneath::Root, drops::Drops};
+use pilotlight_kit::{
+    Event, Events,
+    beneath::{BeneathError, Opened, Root},
+    drops::Drops,
+};
 use pilotlight_lab::{Lab, MacAddr};
 
 const SERVICE: &str = "http";
@@ -14,15 +20,26 @@ const SERVICE: &str = "http";
 /// All that connections share.
 pub(crate) struct Site {
     pub(crate) lab: Lab,
-    pub(crate) root: Root,
+    root: Root,
     /// Part of every entity tag, different after each boot: what a file in the read-only root says changes with
     /// the image, while its size, time and number may stay the same.
     pub(crate) run: String,
     events: Events,
+    /// The file opened last, until [`Site::forget_opened`].
+    opened: RefCell<Option<(String, OpenFile)>>,
     /// Whether anything was told since the last flush.
     told: Cell<bool>,
     drops: RefCell<Drops>,
     started: Instant,
+}
+
+/// A file that several answers may leave from.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenFile {
+    pub(crate) file: Arc<File>,
+    pub(crate) length: u64,
+    pub(crate) inode: u64,
+    pub(crate) changed_ns: i128,
 }
 
 /// What the log says of a request once its answer has left.
@@ -46,10 +63,29 @@ impl Site {
             root,
             run,
             events,
+            opened: RefCell::default(),
             told: Cell::default(),
             drops: RefCell::default(),
             started: Instant::now(),
         }
+    }
+
+    /// Opens what is served as `name`. Requests that are found waiting together are answered at one time: where they want
+    /// the same file, as a rack does that boots, it is opened once.
+    pub(crate) fn open(&self, name: &str) -> Result<OpenFile, BeneathError> {
+        let mut last = self.opened.borrow_mut();
+        if let Some((_, opened)) = last.as_ref().filter(|(known, _)| known == name) {
+            return Ok(opened.clone());
+        }
+        let Opened { file, length, inode, changed_ns } = self.root.file(name.as_bytes())?;
+        let opened = OpenFile { file: Arc::new(file), length, inode, changed_ns };
+        *last = Some((name.to_owned(), opened.clone()));
+        Ok(opened)
+    }
+
+    /// Time has passed: what is asked for next is looked for anew.
+    pub(crate) fn forget_opened(&self) {
+        self.opened.take();
     }
 
     /// Tells of an answer of whose body `sent` bytes have left, which is all of it or all that ever will.
