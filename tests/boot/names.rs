@@ -1,8 +1,12 @@
 //! Names and time on a running Pi, asked for by its own C library and set as an operator does.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use pilotlight_emulator::scene::Scene;
 
 use crate::{card, database::asked};
+
+/// What all our daemons may take together while nobody wants anything of them, in KiB. They take some 7,500.
+const MOST_MEMORY: u64 = 16 * 1024;
 
 pub(crate) fn names_and_time() -> Result<()> {
     let mut scene = card::scene("virt-names-and-time")?;
@@ -23,6 +27,7 @@ pub(crate) fn names_and_time() -> Result<()> {
         let said = asked(&mut scene, command)?;
         ensure!(said.iter().any(|line| line.contains(expect)), "{command}: {}", said.join("\n"));
     }
+    memory(&mut scene)?;
     scene.end(card::PI);
 
     // The plug was pulled: the clock goes on from there, and is not believed.
@@ -32,4 +37,21 @@ pub(crate) fn names_and_time() -> Result<()> {
         ensure!(said.iter().any(|line| line.contains(expect)), "{command}: {}", said.join("\n"));
     }
     card::tidy(scene)
+}
+
+/// What the processes of our units take, what they share with one another counted once (PSS).
+fn memory(scene: &mut Scene) -> Result<()> {
+    const SUM: &str = "for pid in $(cat /sys/fs/cgroup/system.slice/pilotlight-*.service/cgroup.procs); do \
+        echo $(cat /proc/$pid/comm) $(sed -n 's/^Pss: *//p' /proc/$pid/smaps_rollup); done";
+    let said = asked(scene, SUM)?;
+    let mut total = 0;
+    for line in said.iter().filter(|line| !line.starts_with("status ")) {
+        let kib = line.strip_suffix(" kB").and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        total += kib.with_context(|| format!("no figure: {line}"))?;
+        println!("{line}");
+    }
+    println!("memory of all services: {:.1} MB PSS", total as f64 / 1024.0);
+    ensure!(said.len() > 6, "not all services run: {}", said.join(", "));
+    ensure!(total <= MOST_MEMORY, "the services take {total} KiB, {MOST_MEMORY} are allowed");
+    Ok(())
 }
