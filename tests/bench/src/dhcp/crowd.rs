@@ -1,15 +1,23 @@
-//! Many machines at the clients' end of the cable, played by one socket: each takes an address by DISCOVER, OFFER, REQUEST
-//! and ACK, and is never heard of again.
+//! Many machines at the clients' end of the cable: each takes an address by DISCOVER, OFFER, REQUEST and ACK, and is never
+//! heard of again. One socket hears for all. They speak in frames of their own, many handed to the kernel at a time: one
+//! core must be able to ask for several times what another one can give.
 
 use std::{
+    io::IoSlice,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, AsRawFd as _},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::ifaddrs::getifaddrs;
+use pilotlight_lab::MacAddr;
+use pilotlight_machines::frame;
 use pilotlight_tests::namespace::CLIENT;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 const DISCOVER: u8 = 1;
@@ -35,6 +43,8 @@ pub(crate) enum Load {
 pub(crate) struct Outcome {
     /// How many have an address.
     pub(crate) completed: u32,
+    /// How many came.
+    came: u32,
     took: Duration,
     /// From DISCOVER to ACK, sorted.
     waited: Vec<Duration>,
@@ -44,6 +54,11 @@ impl Outcome {
     /// Exchanges in a second.
     pub(crate) fn rate(&self) -> f64 {
         f64::from(self.completed) / self.took.as_secs_f64()
+    }
+
+    /// How many machines came in a second.
+    pub(crate) fn offered(&self) -> f64 {
+        f64::from(self.came) / self.took.as_secs_f64()
     }
 
     /// How long an exchange took, in milliseconds: of all, `part` took no longer.
@@ -66,7 +81,10 @@ struct Machine {
 
 /// The clients' end.
 pub(crate) struct Crowd {
+    /// Hears.
     socket: UdpSocket,
+    /// Speaks.
+    frames: Socket,
 }
 
 impl Crowd {
@@ -75,13 +93,22 @@ impl Crowd {
             let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
             socket.set_nonblocking(true)?;
             socket.set_reuse_address(true)?;
-            socket.set_broadcast(true)?;
             socket.set_recv_buffer_size(ROOM)?;
             socket.bind_device(Some(CLIENT.as_bytes()))?;
             socket.bind(&SocketAddr::from(([0, 0, 0, 0], 68)).into())?;
             Ok::<UdpSocket, std::io::Error>(socket.into())
         };
-        Ok(Self { socket: open().context("could not open the clients' port")? })
+        let socket = open().context("could not open the clients' port")?;
+        let link = getifaddrs().context("could not list the interfaces")?.find_map(|entry| {
+            let link = entry.address.as_ref().and_then(|address| address.as_link_addr()).copied();
+            link.filter(|_| entry.interface_name == CLIENT)
+        });
+        let link = link.with_context(|| format!("there is no interface {CLIENT}"))?;
+        // Of no protocol: it takes nothing in.
+        let frames =
+            Socket::new(Domain::PACKET, Type::RAW, None).context("could not open a socket for frames")?;
+        nix::sys::socket::bind(frames.as_raw_fd(), &link).context("could not bind the socket for frames")?;
+        Ok(Self { socket, frames })
     }
 
     /// Has one machine ask until it is offered an address: then the server is up.
@@ -92,8 +119,7 @@ impl Crowd {
         while self.socket.recv(&mut buffer).is_ok() {}
         let probe = u32::MAX;
         while Instant::now() < end {
-            // A server that is not there yet is no fault.
-            let _ = self.say(probe, DISCOVER, None);
+            self.say(&[said(probe, DISCOVER, None)])?;
             let until = Instant::now() + Duration::from_millis(50);
             while Instant::now() < until {
                 self.wait(until)?;
@@ -115,6 +141,7 @@ impl Crowd {
         let mut oldest = 0;
         let mut buffer = [0; 2048];
         let mut looked = start;
+        let mut words: Vec<Vec<u8>> = Vec::new();
         loop {
             let now = Instant::now();
             if now >= start + time || completed == most {
@@ -124,17 +151,17 @@ impl Crowd {
                 Load::Saturating { machines: at_a_time } => completed.saturating_add(*at_a_time).min(most),
                 Load::Offered { each_second } => ((now - start).as_secs_f64() * each_second) as u32,
             };
-            // A few at a time, so that answers are heard in between.
+            // Not all at a time, so that answers are heard in between; and several for each answer that is.
             let mut heard_any = false;
-            for _ in 0..32 {
+            for _ in 0..384 {
                 let next = u32::try_from(machines.len()).context("too many machines")?;
                 if next >= wanted {
                     break;
                 }
                 machines.push(Machine { came: now, spoke: now, offer: None, done: false });
-                let _ = self.say(next, DISCOVER, None);
+                words.push(said(next, DISCOVER, None));
             }
-            for _ in 0..64 {
+            for _ in 0..4096 {
                 let Ok(length) = self.socket.recv(&mut buffer) else { break };
                 heard_any = true;
                 let Some(answer) = heard(&buffer[..length]) else { continue };
@@ -143,7 +170,7 @@ impl Crowd {
                     OFFER if machine.offer.is_none() => {
                         machine.offer = Some((answer.address, answer.server));
                         machine.spoke = Instant::now();
-                        let _ = self.say(answer.machine, REQUEST, machine.offer);
+                        words.push(said(answer.machine, REQUEST, machine.offer));
                     }
                     ACK if !machine.done => {
                         ensure!(
@@ -167,17 +194,20 @@ impl Crowd {
                     if !machine.done && now - machine.spoke > AGAIN {
                         machine.spoke = now;
                         let kind = if machine.offer.is_some() { REQUEST } else { DISCOVER };
-                        let _ = self.say(at as u32, kind, machine.offer);
+                        words.push(said(at as u32, kind, machine.offer));
                     }
                 }
             }
+            self.say(&words)?;
+            words.clear();
             let next = u32::try_from(machines.len()).context("too many machines")?;
             if !heard_any && next >= wanted {
                 self.wait(now + Duration::from_millis(1))?;
             }
         }
         waited.sort_unstable();
-        Ok(Outcome { completed, took: start.elapsed(), waited })
+        let came = u32::try_from(machines.len()).context("too many machines")?;
+        Ok(Outcome { completed, came, took: start.elapsed(), waited })
     }
 
     fn wait(&self, until: Instant) -> Result<()> {
@@ -190,29 +220,48 @@ impl Crowd {
         }
     }
 
-    fn say(&self, machine: u32, kind: u8, offer: Option<(Ipv4Addr, Ipv4Addr)>) -> std::io::Result<usize> {
-        let mut message = [0; 300];
-        message[..4].copy_from_slice(&[1, 1, 6, 0]);
-        message[4..8].copy_from_slice(&machine.to_be_bytes());
-        // Answers by broadcast: one socket hears them all.
-        message[10] = 0x80;
-        message[28..30].copy_from_slice(&[0x52, 0x54]);
-        message[30..34].copy_from_slice(&machine.to_be_bytes());
-        message[236..FIXED].copy_from_slice(&[99, 130, 83, 99]);
-        let mut at = FIXED;
-        let mut option = |bytes: &[u8]| {
-            message[at..at + bytes.len()].copy_from_slice(bytes);
-            at += bytes.len();
-        };
-        option(&[53, 1, kind]);
-        option(&[55, 7, 1, 3, 6, 12, 15, 28, 42]);
-        if let Some((address, server)) = offer {
-            let ([a, b, c, d], [e, f, g, h]) = (address.octets(), server.octets());
-            option(&[50, 4, a, b, c, d, 54, 4, e, f, g, h]);
+    /// Puts these frames on the wire.
+    fn say(&self, frames: &[Vec<u8>]) -> Result<()> {
+        for frames in frames.chunks(128) {
+            let frames: Vec<[IoSlice<'_>; 1]> = frames.iter().map(|frame| [IoSlice::new(frame)]).collect();
+            let mut nothing: Vec<_> = frames.iter().map(|_| SendAncillaryBuffer::default()).collect();
+            let messages = frames.iter().zip(&mut nothing).map(|(frame, with)| MMsgHdr::new(frame, with));
+            let mut messages: Vec<MMsgHdr<'_>> = messages.collect();
+            let mut left = &mut messages[..];
+            while !left.is_empty() {
+                let sent =
+                    sendmmsg(&self.frames, left, SendFlags::empty()).context("could not send frames")?;
+                left = &mut left[sent..];
+            }
         }
-        option(&[255]);
-        self.socket.send_to(&message, SocketAddr::from(([255, 255, 255, 255], 67)))
+        Ok(())
     }
+}
+
+/// The frame in which a machine says this.
+fn said(machine: u32, kind: u8, offer: Option<(Ipv4Addr, Ipv4Addr)>) -> Vec<u8> {
+    let [a, b, c, d] = machine.to_be_bytes();
+    let mac = MacAddr([0x52, 0x54, a, b, c, d]);
+    let mut message = [0; 300];
+    message[..4].copy_from_slice(&[1, 1, 6, 0]);
+    message[4..8].copy_from_slice(&machine.to_be_bytes());
+    // Answers by broadcast: one socket hears them all.
+    message[10] = 0x80;
+    message[28..34].copy_from_slice(&mac.0);
+    message[236..FIXED].copy_from_slice(&[99, 130, 83, 99]);
+    let mut at = FIXED;
+    let mut option = |bytes: &[u8]| {
+        message[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    };
+    option(&[53, 1, kind]);
+    option(&[55, 7, 1, 3, 6, 12, 15, 28, 42]);
+    if let Some((address, server)) = offer {
+        let ([a, b, c, d], [e, f, g, h]) = (address.octets(), server.octets());
+        option(&[50, 4, a, b, c, d, 54, 4, e, f, g, h]);
+    }
+    option(&[255]);
+    frame::question(mac, &message)
 }
 
 /// An answer.

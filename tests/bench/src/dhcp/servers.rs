@@ -14,7 +14,10 @@ use pilotlight_tests::{
     surroundings,
 };
 
-use super::crowd::{Crowd, Outcome};
+use super::{
+    cores::Cores,
+    crowd::{Crowd, Outcome},
+};
 use crate::rig::{Peer, Rig};
 
 /// Enough for any server to start.
@@ -88,6 +91,7 @@ impl Running {
 /// Where the servers stand.
 pub(crate) struct Stand<'a> {
     rig: &'a Rig,
+    pub(crate) cores: Cores,
     /// On the disk that the programs are on: a folder for temporary files may be one in memory.
     leases: tempfile::TempDir,
 }
@@ -97,7 +101,8 @@ impl<'a> Stand<'a> {
         let daemon = surroundings::daemon("pilotlight-dhcpd")?;
         let beside = daemon.parent().context("the daemon is in no folder")?;
         let leases = tempfile::Builder::new().prefix("leases-").tempdir_in(beside);
-        let stand = Self { rig, leases: leases.context("could not make a folder for leases")? };
+        let cores = Cores::share_out()?;
+        let stand = Self { rig, cores, leases: leases.context("could not make a folder for leases")? };
         let system = stand.file_system()?;
         ensure!(system != "tmpfs", "{} is in memory: nothing there is durable", stand.leases().display());
         for address in ["del 10.77.0.1/24", "add 10.77.0.1/16"] {
@@ -209,7 +214,7 @@ impl<'a> Stand<'a> {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         end_with_this_thread(&mut command);
         self.rig.cable.on_server_side(&mut command)?;
-        Peer::start(command)
+        self.cores.for_a_server(|| Peer::start(command))
     }
 
     /// Counts what is in the journal: whoever has an ACK is in it.
