@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 use pilotlight_dhcp::{
     Millis,
-    drops::{Dropped, Drops},
+    drops::{Dropped, Drops, Overflow},
     guard::Guard,
     packet::Packet,
     server::{Actions, Outgoing, Port, Server},
@@ -28,7 +28,7 @@ use crate::{
     commit::{Committer, Job, News},
     control::Control,
     journal::{Restored, Store},
-    wire::{Changes, Link, Wire, receive},
+    wire::{BROADCASTS, Changes, Link, Wire, receive},
 };
 
 /// A UDP payload is never longer, in bytes.
@@ -37,6 +37,10 @@ const BUFFER: usize = 65_536;
 const BATCH: usize = 64;
 /// How often an interface that is not ready is looked at although nothing was told, in milliseconds.
 const LOOK_AGAIN: Millis = 10_000;
+/// Where so many wait in one socket, some may have found no room: the largest datagrams fill it with about as many.
+const CROWDED: usize = 4;
+/// How long after that the drops are looked at, in milliseconds: what waited is taken by then, mostly.
+const COUNT_AFTER: Millis = 200;
 /// How many answers are held back at most, for boot ROMs that are not listening yet. Beyond it they go at once.
 const MOST_HELD: usize = 64;
 
@@ -51,6 +55,7 @@ struct Serving {
     wire: Wire,
     guard: Guard,
     survey: Option<Survey>,
+    overflow: Overflow,
 }
 
 impl Serving {
@@ -82,6 +87,8 @@ pub(crate) struct Daemon {
     status_file: PathBuf,
     /// Why leases cannot be written, as far as is known.
     fault: Option<String>,
+    /// When to look at what the kernel dropped.
+    count: Option<Millis>,
     /// When what was decided is told, and when that was done last.
     tell: Option<Millis>,
     told: Millis,
@@ -111,6 +118,7 @@ impl Daemon {
             status: String::new(),
             status_file,
             fault: None,
+            count: None,
             tell: None,
             told: 0,
             buffer: vec![0; BUFFER],
@@ -150,6 +158,7 @@ impl Daemon {
             for due in self.held.extract_if(.., |held| held.until <= now).collect::<Vec<_>>() {
                 self.send(Some(&due.reply), due.events);
             }
+            self.overflow(now);
             for event in self.drops.flush(now) {
                 self.events.hold(event);
             }
@@ -200,7 +209,14 @@ impl Daemon {
         };
         let held = self.held.iter().map(|held| held.until);
         let survey = self.serving.as_ref().and_then(|serving| serving.survey.as_ref()).map(Survey::deadline);
-        guard.into_iter().chain(survey).chain(self.tell).chain(self.drops.deadline()).chain(held).min()
+        guard
+            .into_iter()
+            .chain(survey)
+            .chain(self.count)
+            .chain(self.tell)
+            .chain(self.drops.deadline())
+            .chain(held)
+            .min()
     }
 
     /// Compares the interface with what it was: it may have come, gone, or come back as another one.
@@ -222,7 +238,8 @@ impl Daemon {
         let Some(link) = link.filter(|link| link.addressed) else { return Ok(()) };
         match Wire::open(&network.interface, network.address, link) {
             Ok(wire) => {
-                self.serving = Some(Serving { guard: Guard::new(&self.lab, link.mac), wire, survey: None })
+                let guard = Guard::new(&self.lab, link.mac);
+                self.serving = Some(Serving { guard, wire, survey: None, overflow: Overflow::default() })
             }
             // It was there a moment ago. The next change, or the next look, finds it again.
             Err(error) if is_passing(&error) => {}
@@ -295,15 +312,38 @@ impl Daemon {
                 break;
             }
             for taken in 1..=BATCH {
-                let Some(serving) = &self.serving else { break };
+                let Some(serving) = &mut self.serving else { break };
                 let (socket, port) = serving.wire.servers()[at];
                 let Some((payload, from)) = receive(socket, &mut buffer) else { break };
+                if BROADCASTS.contains(&at) {
+                    serving.overflow.taken();
+                }
                 self.request(port, payload, from);
                 busy |= taken == BATCH;
+                if taken == CROWDED {
+                    self.count.get_or_insert_with(|| since_power_on_ms() + COUNT_AFTER);
+                }
             }
         }
         self.other_servers(&mut buffer);
         self.buffer = buffer;
+    }
+
+    /// Tells what the kernel had no room for.
+    fn overflow(&mut self, now: Millis) {
+        if self.count.is_none_or(|count| now < count) {
+            return;
+        }
+        self.count = None;
+        let Some(serving) = &mut self.serving else { return };
+        // A kernel that does not tell has nothing to be told.
+        let times = serving.wire.counters().map_or(0, |counters| serving.overflow.dropped(counters));
+        if times == 0 {
+            return;
+        }
+        let reason = "the kernel had no room for them: more came than could be looked at".to_owned();
+        let dropped = Dropped { kind: "overflow", reason, mac: None, node: None };
+        self.drops.note_many(now, dropped, times).into_iter().for_each(|event| self.events.hold(event));
     }
 
     fn conflicts(&mut self, buffer: &mut [u8]) {

@@ -9,13 +9,14 @@ use std::{
 use nix::{
     ifaddrs::getifaddrs,
     libc::{
-        BPF_ABS, BPF_B, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_LEN, BPF_RET, BPF_W, IFF_RUNNING,
+        self, BPF_ABS, BPF_B, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_LEN, BPF_RET, BPF_W, IFF_RUNNING,
         RTM_NEWLINK, RTMGRP_IPV4_IFADDR, RTMGRP_LINK,
     },
     net::if_::InterfaceFlags,
     sys::socket::{AddressFamily, LinkAddr, NetlinkAddr, SockFlag, SockProtocol, SockType},
 };
 use pilotlight_dhcp::{
+    drops::Counters,
     frame::{ARP, End, frame, has, who_has},
     packet::{BOOT_PORT, CLIENT_PORT, SERVER_PORT},
     server::{Destination, Outgoing, Port},
@@ -32,6 +33,12 @@ const EVERYBODY: End = End { mac: MacAddr([0xff; 6]), address: Ipv4Addr::BROADCA
 /// What each socket may hold, in bytes: a thousand machines whose power comes back together all ask within a moment, and
 /// what is dropped here is asked again only after seconds (PXE 2.1 § 2.2.6: four).
 const RECEIVES: usize = 1 << 20;
+
+/// A datagram that waits takes at least so much memory of the kernel, in bytes: what describes it is larger.
+const LEAST: u32 = 512;
+
+/// Which of [`Wire::servers`] take broadcasts.
+pub(crate) const BROADCASTS: [usize; 2] = [0, 3];
 
 /// The interface as it is now.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -130,6 +137,18 @@ impl Wire {
         ]
     }
 
+    /// What the kernel refused and dropped so far.
+    pub(crate) fn counters(&self) -> io::Result<Counters> {
+        let [everyone, newcomers, own, boot] =
+            [&self.everyone, &self.newcomers, &self.own, &self.boot].map(meminfo);
+        let (everyone, newcomers) = (everyone?, newcomers?);
+        Ok(Counters {
+            broadcasts: [everyone.dropped, newcomers.dropped],
+            others: [own?.dropped, boot?.dropped],
+            waiting: (everyone.held / LEAST).saturating_add(newcomers.held / LEAST),
+        })
+    }
+
     /// The socket on which others are heard to have addresses.
     pub(crate) fn frames(&self) -> &Socket {
         &self.frames
@@ -207,6 +226,28 @@ fn udp(interface: &str, address: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
     socket.bind_device(Some(interface.as_bytes()))?;
     socket.bind(&SocketAddrV4::new(address, port).into())?;
     Ok(socket.into())
+}
+
+/// What the kernel says of a socket.
+struct Meminfo {
+    /// How much memory holds what waits in it, in bytes.
+    held: u32,
+    /// What was not put into it: there was no room, or its filter did not want it.
+    dropped: u32,
+}
+
+fn meminfo(socket: &UdpSocket) -> io::Result<Meminfo> {
+    // `SK_MEMINFO_VARS` of linux/sock_diag.h.
+    let mut numbers = [0u32; 9];
+    let mut length = size_of_val(&numbers) as libc::socklen_t;
+    let (fd, into) = (socket.as_raw_fd(), numbers.as_mut_ptr().cast());
+    // SAFETY: the kernel writes no more than `length` bytes, which `numbers` has.
+    let result = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, into, &raw mut length) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [held, .., dropped] = numbers;
+    Ok(Meminfo { held, dropped })
 }
 
 /// Takes DISCOVERs alone, or all else: by the first option, which is where clients say what it is. A DISCOVER that says it
