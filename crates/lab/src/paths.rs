@@ -28,6 +28,8 @@ pub const LAST_GOOD_LAB: &str = "/var/lib/pilotlight/lab/lab.toml";
 pub const DHCP_STATE: &str = "/var/lib/pilotlight/dhcp";
 /// What the DHCP server is doing, in one line.
 pub const DHCP_STATUS: &str = "/run/pilotlight/dhcp/status";
+/// What the console last said of it.
+pub const DHCP_SAID: &str = "/run/pilotlight/console/dhcp";
 /// The socket over which the DHCP server is asked for other ones; its group are the operators.
 pub const DHCP_SOCKET: &str = "/run/pilotlight/dhcp.sock";
 /// Where the time server leaves the time.

@@ -81,10 +81,8 @@ pub(crate) fn line(facts: &Facts) -> String {
     let _ = write!(text, ", lab: {}", state(&facts.lab, &facts.lab["source"], &facts.lab["problem"]));
     let data = &facts.card["data"];
     let _ = write!(text, ", data: {}", state(data, &data["state"], &data["reason"]));
-    // What it says while all is well is not worth the room.
-    let dhcp = first_line(&facts.dhcp);
-    if dhcp.starts_with("silent") || dhcp.contains("cannot") {
-        let _ = write!(text, ", dhcp: {dhcp}");
+    if let Some(amiss) = amiss(&facts.dhcp) {
+        let _ = write!(text, ", dhcp: {amiss}");
     }
     let failed = match &facts.failed {
         Ok(units) if units.is_empty() => "none".to_owned(),
@@ -93,6 +91,26 @@ pub(crate) fn line(facts: &Facts) -> String {
     };
     let _ = write!(text, ", failed units: {failed}");
     text
+}
+
+/// What the DHCP server says when not all is well; what it says otherwise is not worth the room.
+fn amiss(dhcp: &str) -> Option<&str> {
+    let dhcp = first_line(dhcp);
+    (dhcp.starts_with("silent") || dhcp.contains("cannot")).then_some(dhcp)
+}
+
+/// What the console says when the DHCP server's word on itself has become `now`, and `said` was said of it last: nothing
+/// twice, and that all is well only after something else.
+pub(crate) fn dhcp(said: Option<&str>, now: &str) -> Option<String> {
+    let (before, word) = (said.and_then(amiss), amiss(now));
+    let word = match word {
+        Some(_) if word == before => return None,
+        Some(word) => word,
+        // What it asks and waits for in between says nothing yet.
+        None if before.is_some() && first_line(now).starts_with("serving") => first_line(now),
+        None => return None,
+    };
+    Some(format!("pilotlight: DHCP: {word}"))
 }
 
 /// A state with its reason in brackets.
@@ -183,6 +201,26 @@ mod tests {
         let list = "a.service loaded failed failed A\n\nb.mount loaded failed failed B\n";
         check(Facts { failed: Ok(units(list)), ..facts() }, "failed units: a.service b.mount");
         check(Facts { failed: Err("gone".to_owned()), ..facts() }, "failed units: unknown (gone)");
+    }
+
+    #[test]
+    fn the_dhcp_server_is_quoted_when_it_falls_silent_and_when_it_serves_again() {
+        let (silent, serving) =
+            ("silent: another DHCP server at 192.168.1.1 answers on eth0\n", "serving eth0\n");
+        let told = Some(format!("pilotlight: DHCP: {}", silent.trim()));
+        let other = "silent: another DHCP server at 192.168.1.2 answers on eth0\n";
+        for (name, said, now, expect) in [
+            ("it falls silent", None, silent, told.clone()),
+            ("after serving", Some(serving), silent, told),
+            ("said already", Some(silent), silent, None),
+            ("another one", Some(silent), other, Some(format!("pilotlight: DHCP: {}", other.trim()))),
+            ("it serves from the start", None, serving, None),
+            ("it asks", Some(silent), "asking for another DHCP server on eth0\n", None),
+            ("it serves again", Some(silent), serving, Some("pilotlight: DHCP: serving eth0".to_owned())),
+            ("written just now", Some(silent), "", None),
+        ] {
+            assert_eq!(dhcp(said, now), expect, "{name}");
+        }
     }
 
     proptest! {

@@ -39,6 +39,12 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         failed_units: Option<PathBuf>,
     },
+    /// Says in one line that the DHCP server has fallen silent or is amiss, or serves again; nothing where that was said.
+    DhcpStatus {
+        /// Write the line into the journal, too.
+        #[arg(long)]
+        journal: bool,
+    },
     /// Prints the event log, oldest first.
     Events {
         /// Go on with what comes.
@@ -78,6 +84,7 @@ enum Verb {
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Ready { journal, again, failed_units } => ready::ready(journal, again, failed_units.as_deref()),
+        Verb::DhcpStatus { journal } => ready::dhcp(journal),
         Verb::Events { follow, log } => events::print(&log, follow),
         Verb::Node { machine, log, lab } => node::print(&machine, &lab, &log),
         Verb::Clock { set } => clock::run(set.as_deref()),

@@ -37,7 +37,20 @@ pub(crate) fn ready(journal: bool, again: bool, failed_units: Option<&Path>) -> 
         dhcp: fs::read_to_string(paths::DHCP_STATUS).unwrap_or_default(),
         failed: failed(failed_units).map_err(|error| format!("{error:#}")),
     };
-    let line = line::line(&facts);
+    say(&line::line(&facts), journal)
+}
+
+/// Says what has become of the DHCP server, where that is worth a line.
+pub(crate) fn dhcp(journal: bool) -> anyhow::Result<()> {
+    let said = fs::read_to_string(paths::DHCP_SAID).ok();
+    // The folder goes and comes with the server: no word is no news.
+    let Ok(now) = fs::read_to_string(paths::DHCP_STATUS) else { return Ok(()) };
+    let Some(line) = line::dhcp(said.as_deref(), &now) else { return Ok(()) };
+    fs::write(paths::DHCP_SAID, &now).with_context(|| format!("cannot write {}", paths::DHCP_SAID))?;
+    say(&line, journal)
+}
+
+fn say(line: &str, journal: bool) -> anyhow::Result<()> {
     println!("{line}");
     // The screen, where systemd handed it over. A terminal wants to be told to go back to its left side.
     for terminal in systemd::listen_fds() {
