@@ -44,8 +44,6 @@ pub(crate) enum Link {
 pub(crate) struct Facts {
     /// Milliseconds since power-on.
     pub(crate) boot_ms: u64,
-    /// Whether it was said before.
-    pub(crate) again: bool,
     /// Memory, where the kernel tells.
     pub(crate) memory: Option<Memory>,
     /// The Pi's address, or why there is none.
@@ -63,8 +61,7 @@ pub(crate) struct Facts {
 /// The line, without a line's end.
 pub(crate) fn line(facts: &Facts) -> String {
     let seconds = facts.boot_ms as f64 / 1000.0;
-    let is = if facts.again { "up for" } else { "ready in" };
-    let mut text = format!("pilotlight: {is} {seconds:.1} s, ");
+    let mut text = format!("pilotlight: ready in {seconds:.1} s, ");
     let _ = match facts.memory {
         Some(Memory { used, total }) => write!(text, "{} MiB of {} MiB in use, ", used >> 20, total >> 20),
         None => write!(text, "memory unknown, "),
@@ -153,7 +150,6 @@ mod tests {
     fn facts() -> Facts {
         Facts {
             boot_ms: 23_449,
-            again: false,
             memory: memory("MemTotal:  944128 kB\nMemFree: 1 kB\nMemAvailable:    881664 kB\n"),
             address: Ok(Address {
                 address: Ipv4Addr::new(10, 77, 0, 1),
@@ -189,7 +185,6 @@ mod tests {
         check(link(Link::NoAddress), "eth0 without its address 10.77.0.1/24");
         check(link(Link::NoInterface), "no eth0 for 10.77.0.1/24");
         check(Facts { address: Err("no lab".to_owned()), ..facts() }, "no address (no lab)");
-        check(Facts { again: true, ..facts() }, "pilotlight: up for 23.4 s, ");
         check(Facts { memory: None, ..facts() }, "memory unknown");
         let lab = json!({ "source": "last-good", "problem": "\ncard: key\n --> lab.toml" });
         check(Facts { lab, ..facts() }, "lab: last-good (card: key), data");

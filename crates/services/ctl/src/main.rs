@@ -31,9 +31,6 @@ enum Verb {
         /// Write the line into the journal, too.
         #[arg(long)]
         journal: bool,
-        /// Something has changed: it was ready before.
-        #[arg(long)]
-        again: bool,
         /// Take the failed units from this file, as `systemctl list-units --plain --no-legend` prints them,
         /// and do not ask systemd, which answers root alone.
         #[arg(long, value_name = "FILE")]
@@ -83,7 +80,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
-        Verb::Ready { journal, again, failed_units } => ready::ready(journal, again, failed_units.as_deref()),
+        Verb::Ready { journal, failed_units } => ready::ready(journal, failed_units.as_deref()),
         Verb::DhcpStatus { journal } => ready::dhcp(journal),
         Verb::Events { follow, log } => events::print(&log, follow),
         Verb::Node { machine, log, lab } => node::print(&machine, &lab, &log),

@@ -25,11 +25,10 @@ const STEP: Duration = Duration::from_millis(100);
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// Waits for the Pi's address, prints the line, and writes it into the journal when asked to.
-pub(crate) fn ready(journal: bool, again: bool, failed_units: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn ready(journal: bool, failed_units: Option<&Path>) -> anyhow::Result<()> {
     let address = network().map(|network| wait_for(&network)).map_err(|error| format!("{error:#}"));
     let facts = Facts {
         boot_ms: since_power_on_ms(),
-        again,
         memory: fs::read_to_string("/proc/meminfo").ok().and_then(|text| line::memory(&text)),
         address,
         lab: status(paths::LAB_STATUS),
