@@ -5,11 +5,17 @@
 
 mod dhcp;
 mod figures;
+mod groups;
 mod http;
 mod memory;
 mod rig;
+mod tftp;
 
-use std::process::{Command, ExitCode};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
@@ -25,12 +31,16 @@ struct Arguments {
     /// Measure in this very process
     #[arg(long, hide = true)]
     here: bool,
+    /// Serve a file from memory by TFTP at this address
+    #[arg(long, value_names = ["ADDR:PORT", "FILE"], num_args = 2, hide = true)]
+    from_memory: Vec<String>,
 }
 
 /// What can be measured: a name, and what measures it and prints a table, given the number of rounds.
 type Subject = (&'static str, fn(u32) -> Result<()>);
 
-const SUBJECTS: &[Subject] = &[("dhcp", dhcp::measure), ("http", http::measure), ("memory", memory::measure)];
+const SUBJECTS: &[Subject] =
+    &[("dhcp", dhcp::measure), ("http", http::measure), ("memory", memory::measure), ("tftp", tftp::measure)];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -43,6 +53,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if let [address, file] = arguments.from_memory.as_slice() {
+        let address: SocketAddr = address.parse().context("no address and port")?;
+        return tftp::reference::serve(address, &PathBuf::from(file));
+    }
     let known: Vec<&str> = SUBJECTS.iter().map(|(name, _)| *name).collect();
     for name in &arguments.subjects {
         if !known.contains(&name.as_str()) {

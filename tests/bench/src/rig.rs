@@ -63,7 +63,8 @@ impl Rig {
         self.start(self.peers.command(name)?, name, arguments)
     }
 
-    fn start(&self, mut command: Command, name: &str, arguments: &[&str]) -> Result<Peer> {
+    /// Starts `command` at the server's end; what it says goes to a file in the folder.
+    pub(crate) fn start(&self, mut command: Command, name: &str, arguments: &[&str]) -> Result<Peer> {
         let path = self.folder().join(format!("{name}.log"));
         let log = fs::File::options().create(true).append(true).open(&path)?;
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
