@@ -47,7 +47,7 @@ pub(crate) fn killed() -> Result<()> {
     let (fared, killed) = thread::scope(|scope| {
         let (services, cable) = (&mut services, &cable);
         let killer = scope.spawn(move || {
-            let killed = services.kill_in_turn(cable, Duration::from_millis(150), &stop);
+            let killed = services.kill_in_turn(cable, Duration::from_millis(150), usize::MAX, &stop);
             // Those that it has started end with this thread.
             killed.and_then(|killed| services.must_be_alive().map(|()| killed))
         });

@@ -132,8 +132,8 @@ impl Services {
         Daemon::start_handed(cable, (name, &label), &words, self.sockets[which].as_ref(), folder)
     }
 
-    /// Kills the services one after the other, `each` apart, starts each again as systemd would, and goes on until
-    /// `stop` says so or is gone.
+    /// Kills the services one after the other, `each` apart and `times` altogether, and starts each again as systemd would;
+    /// ends early when `stop` says so or is gone.
     ///
     /// The thread that calls it must stay: the daemons that it has started end with it.
     ///
@@ -143,10 +143,11 @@ impl Services {
         &mut self,
         cable: &Cable,
         each: Duration,
+        times: usize,
         stop: &Receiver<()>,
     ) -> Result<Vec<Killed>> {
         let mut killed = Vec::new();
-        for which in (0..SERVICES.len()).cycle() {
+        for which in (0..SERVICES.len()).cycle().take(times) {
             match stop.recv_timeout(each) {
                 Err(RecvTimeoutError::Timeout) => {}
                 _ => break,
