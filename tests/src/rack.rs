@@ -132,8 +132,8 @@ impl Services {
         Daemon::start_handed(cable, (name, &label), &words, self.sockets[which].as_ref(), folder)
     }
 
-    /// Kills the services one after the other, `each` apart and `times` altogether, and starts each again as systemd would;
-    /// ends early when `stop` says so or is gone.
+    /// Kills the services one after the other, `each` apart and `times` altogether, and starts each again as systemd would.
+    /// Comes back when `stop` says so or is gone.
     ///
     /// The thread that calls it must stay: the daemons that it has started end with it.
     ///
@@ -150,7 +150,7 @@ impl Services {
         for which in (0..SERVICES.len()).cycle().take(times) {
             match stop.recv_timeout(each) {
                 Err(RecvTimeoutError::Timeout) => {}
-                _ => break,
+                _ => return Ok(killed),
             }
             let (name, ..) = SERVICES[which];
             let start = Instant::now();
@@ -159,6 +159,8 @@ impl Services {
             self.daemons[which] = self.daemon(cable, which).with_context(|| format!("{name}, killed"))?;
             killed.push(Killed { name, back_after: start.elapsed() });
         }
+        // Those that it has started end with this thread. A sender that is gone says as much as one that speaks.
+        let _ = stop.recv();
         Ok(killed)
     }
 
