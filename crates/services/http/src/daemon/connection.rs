@@ -22,8 +22,9 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// The time that a connection may be silent between requests.
 const IDLE_TIME: Duration = Duration::from_secs(60);
 /// The time in which a client must take at least something of what is sent. One with a large buffer says only now and then
-/// that it has taken something: at 10 kB/s every 40 s, with Linux's largest.
-const STALL_TIME: Duration = Duration::from_secs(120);
+/// that it has taken something: at 10 kB/s every 40 s, with Linux's largest. And TCP itself waits up to two minutes between two
+/// tries (RFC 6298 § 2.5): of a thousand machines on one link some are silent that long before their turn comes.
+const STALL_TIME: Duration = Duration::from_secs(300);
 /// The time to read on behind a refusal: a connection that is closed with something unread tears the answer away.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Bytes that are read behind a refusal at most.
