@@ -6,7 +6,6 @@ use std::{fmt::Write as _, fs, path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Args;
 use pilotlight_card::{DIFFERENCES, Verdict, Workshop};
-use sha2::{Digest as _, Sha256};
 
 use crate::{BOARD, Source, ui, usual};
 
@@ -69,11 +68,9 @@ fn told(verdict: &Verdict, shown: usize) -> String {
 
 /// The usual root of the packages in the lock, made unless it is there.
 fn usual_root(workshop: &Workshop, board: &str) -> anyhow::Result<PathBuf> {
-    let packages = workshop.root_packages(board)?;
-    let provided = workshop.root_provided(board)?.join(", ");
+    let selection = workshop.selection(&workshop.root_sets(&workshop.board(board)?.0))?;
     let modules = workshop.root_modules(board)?.join("\n") + "\n";
-    let digests = packages.iter().map(|package| package.sha256.as_str());
-    let key = digest(digests.chain([usual::PRELUDE, SCRIPT, &provided, &modules]));
+    let key = usual::key(&selection, &[SCRIPT, &modules]);
     let parent = workshop.target().join("usual");
     let done = parent.join(format!("{key}.tar"));
     if done.is_file() {
@@ -84,20 +81,10 @@ fn usual_root(workshop: &Workshop, board: &str) -> anyhow::Result<PathBuf> {
         tempfile::tempdir_in(&parent).with_context(|| format!("cannot write in {}", parent.display()))?;
     let list = work.path().join("modules");
     fs::write(&list, modules).with_context(|| format!("cannot write {}", list.display()))?;
-    let command = usual::command(workshop, board, work.path(), SCRIPT)?;
+    let command = usual::command(&selection, work.path(), SCRIPT)?;
     eprintln!("{:>12} a root with mmdebstrap, which takes minutes", "Making");
     usual::run(command, &parent.join("make.log"))?;
     fs::rename(work.path().join("root.tar"), &done)
         .with_context(|| format!("cannot name {}", done.display()))?;
     Ok(done)
-}
-
-/// A short name for what is made from all `parts`.
-fn digest<'a>(parts: impl Iterator<Item = &'a str>) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.finalize()[..8].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

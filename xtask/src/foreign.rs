@@ -1,4 +1,4 @@
-//! Running programs of the Pi's architectures on this machine, for roots that are made with maintainer scripts: in a
+//! Running programs of the Pi's architecture on this machine, for roots that are made with maintainer scripts: in a
 //! user namespace of their own, where `binfmt_misc` can be mounted without touching the machine's.
 
 use std::{
@@ -10,41 +10,15 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use clap::ValueEnum;
 
-/// The architecture of a root whose programs are run on this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Architecture {
-    /// As on the card
-    Armhf,
-    /// As the kernel: for when a mirror's armhf index is not the one that was signed
-    Arm64,
-}
-
-impl Architecture {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Armhf => "armhf",
-            Self::Arm64 => "arm64",
-        }
-    }
-
-    /// QEMU's program for it, and the first bytes of an ELF file by which the kernel knows to use it.
-    pub(crate) fn emulation(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Armhf => (
-                "qemu-arm-static",
-                r"\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x28\x00",
-                r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
-            ),
-            Self::Arm64 => (
-                "qemu-aarch64-static",
-                r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00",
-                r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff",
-            ),
-        }
-    }
-}
+/// The architecture of the card's user land. The kernel's programs are none that maintainer scripts run.
+pub(crate) const ARCHITECTURE: &str = "armhf";
+/// QEMU's program for it.
+pub(crate) const EMULATOR: &str = "qemu-arm-static";
+/// The first bytes of an ELF file by which the kernel knows to use it, and which of their bits count.
+pub(crate) const MAGIC: &str = r"\x7fELF\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x28\x00";
+pub(crate) const MASK: &str =
+    r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff";
 
 /// Where a program is that has to be installed.
 pub(crate) fn on_path(program: &str) -> anyhow::Result<PathBuf> {

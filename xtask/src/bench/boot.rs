@@ -23,13 +23,10 @@ use super::{
     Arguments,
     peer::{self, Peer},
 };
-use crate::{BOARD, foreign::Architecture, ui};
+use crate::{BOARD, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Boot {
-    /// The architecture of the peer's packages
-    #[arg(long, default_value = "armhf", value_name = "ARCHITECTURE")]
-    peer_architecture: Architecture,
     /// Measure ours alone
     #[arg(long)]
     without_peer: bool,
@@ -68,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments, boot: &Boot) -> anyhow::Result<()> {
     let ours = ours(&workshop, scratch.path())?;
     let peer = match boot.without_peer {
         true => None,
-        false => Some(Peer::ready(&workshop, &qemu, boot.peer_architecture)?),
+        false => Some(Peer::ready(&workshop, &qemu)?),
     };
     let peer = peer.map(|peer| System {
         name: "stock Debian",
@@ -86,15 +83,11 @@ pub(crate) fn run(arguments: &Arguments, boot: &Boot) -> anyhow::Result<()> {
             peer_rounds.push(peer.boot(&qemu, &plugin, scratch.path())?);
         }
     }
-    let peer_name = format!(
-        "{} ({}) with dnsmasq and nginx, booted before",
-        "stock Debian",
-        boot.peer_architecture.name()
-    );
+    let peer_name = "stock Debian of the same packages (armhf) with dnsmasq and nginx, booted before";
     println!("from /init to the first OFFER, millions of instructions, medians of {}", our_rounds.len());
     let ours_shown = ours.show("Pilotlight, a new card's first boot", our_rounds, boot.programs);
     if let Some(peer) = &peer {
-        let peer_shown = peer.show(&peer_name, peer_rounds, boot.programs);
+        let peer_shown = peer.show(peer_name, peer_rounds, boot.programs);
         println!("\nours is {:.3} of the peer's", ours_shown as f64 / peer_shown as f64);
     }
     Ok(())

@@ -1,26 +1,17 @@
-//! What our boot is measured against: a stock Debian root with dnsmasq and nginx, made by `mmdebstrap` and booted
-//! once, so that its first-boot work is done. A developer's tool: nothing else here needs it.
+//! What our boot is measured against: a stock Debian root with dnsmasq and nginx, made the usual way of the same packages
+//! as the card and booted once, so that its first-boot work is done. A developer's tool: nothing else here needs it.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail};
 use pilotlight_card::{Toolset, Workshop};
 use pilotlight_emulator::{Qemu, Serial, asker, console::NotHeard, counted::Counted, hub::Hub, pi::MAC};
 
-use crate::{
-    BOARD,
-    foreign::{Architecture, in_own_namespace, on_path},
-};
+use crate::{BOARD, usual};
 
 const SCRIPT: &str = include_str!("peer.sh");
-/// The set whose packages the peer has, besides dnsmasq and nginx.
-const SET: &str = "root";
-const ARCHIVE: &str = "debian";
+/// The set of what the peer has besides the card's root and kernel.
+const SET: &str = "boot-peer";
 
 /// A peer, ready to be measured.
 #[derive(Debug)]
@@ -48,66 +39,32 @@ impl Peer {
     ///
     /// # Errors
     /// `mmdebstrap` or what it needs is not on this machine, or does not succeed.
-    pub(crate) fn ready(
-        workshop: &Workshop,
-        qemu: &Qemu,
-        architecture: Architecture,
-    ) -> anyhow::Result<Self> {
-        let lock = workshop.lock();
-        let locked = lock.sets.get(SET).with_context(|| format!("the lock has no set {SET}"))?;
+    pub(crate) fn ready(workshop: &Workshop, qemu: &Qemu) -> anyhow::Result<Self> {
         let (board, _) = workshop.board(BOARD)?;
-        let kernels = lock.sets.get(&board.kernel.set).context("the lock has no kernels")?;
-        let kernel = kernels.packages.iter().find(|package| package.name.starts_with("linux-image-6"));
-        let kernel = kernel.context("the lock has no kernel")?;
-        let name = format!("{}-{}-{}", architecture.name(), locked.spec, &kernel.sha256.to_string()[..16]);
-        let folder = workshop.target().join("peer").join(name);
-        let peer = Self { folder };
+        let selection = workshop.selection(&["root".to_owned(), SET.to_owned(), board.kernel.set])?;
+        let parent = workshop.target().join("peer");
+        let peer = Self { folder: parent.join(usual::key(&selection, &[SCRIPT])) };
         if peer.disk().is_file() {
             return Ok(peer);
         }
-        let suite = &kernel.origin.suite;
-        let (emulator, magic, mask) = architecture.emulation();
-        let emulator = on_path(emulator)?;
-        on_path("mmdebstrap")?;
-        // The same packages by name, in the versions that the mirror has now; the kernel itself is ours.
-        let packages: Vec<&str> = locked.packages.iter().map(|package| package.name.as_str()).collect();
-        workshop.fetch(&[SET, &board.kernel.set])?;
-        let object = workshop.archives().cache().object(&kernel.sha256);
-        let scratch = peer.folder.with_extension("new");
-        let _ = fs::remove_dir_all(&scratch);
-        fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
-        let mirror = workshop.mirrors().get(ARCHIVE).and_then(|mirrors| mirrors.first());
-        let tools = workshop.toolbox(Toolset::Checkers)?;
+        fs::create_dir_all(&parent)
+            .with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        let scratch =
+            tempfile::tempdir_in(&parent).with_context(|| format!("cannot write in {}", parent.display()))?;
+        let mut command = usual::command(&selection, scratch.path(), SCRIPT)?;
+        command.env("MKE2FS", workshop.toolbox(Toolset::Checkers)?.program("mke2fs")?);
         eprintln!("{:>12} the peer with mmdebstrap, which takes minutes", "Making");
-        let log = scratch.join("make.log");
-        let output = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = Command::new("unshare");
-        command
-            .args(["--user", "--mount", "sh", "-c", SCRIPT])
-            .env("FOLDER", &scratch)
-            .env("ARCHITECTURE", architecture.name())
-            .env("EMULATOR", emulator)
-            .env("MAGIC", magic)
-            .env("MASK", mask)
-            .env("MIRROR", mirror.context("no mirror is known")?)
-            .env("SUITE", suite)
-            .env("KEYS", crate::ui::workspace()?.join("bases/debian/keys"))
-            .env("PACKAGES", packages.join(","))
-            .env("KERNEL", &object)
-            .env("MKE2FS", tools.program("mke2fs")?)
-            .stdin(Stdio::piped())
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        in_own_namespace(&mut command)
-            .with_context(|| {
-            let log = log.display();
-            format!(
-                "mmdebstrap made no peer; {log} says why (if the mirror's armhf index is not the one that was signed: \
-                 --peer-architecture arm64)"
-            )
-        })?;
-        first_boot(&Self { folder: scratch.clone() }, qemu)?;
-        fs::rename(&scratch, &peer.folder).with_context(|| format!("cannot rename {}", scratch.display()))?;
+        usual::run(command, &parent.join("make.log"))?;
+        let made = Self { folder: scratch.path().to_owned() };
+        first_boot(&made, qemu)?;
+        fs::create_dir_all(&peer.folder)
+            .with_context(|| format!("cannot make the folder {}", peer.folder.display()))?;
+        // The disk last: by it a whole peer is known.
+        for (from, to) in
+            [(made.kernel(), peer.kernel()), (made.initrd(), peer.initrd()), (made.disk(), peer.disk())]
+        {
+            fs::rename(&from, &to).with_context(|| format!("cannot name {}", to.display()))?;
+        }
         Ok(peer)
     }
 }

@@ -1,21 +1,15 @@
-# A stock Debian root with dnsmasq and nginx, made the usual way. Runs as root of a user namespace of its own, where
-# binfmt_misc can be mounted without touching the machine's (Linux 6.7).
+# A stock Debian root with dnsmasq and nginx, made the usual way of the card's packages and theirs: vmlinuz, initrd.img and
+# disk.img.
 #
-#   FOLDER       takes root/, vmlinuz, initrd.img and disk.img
-#   ARCHITECTURE of its packages
-#   EMULATOR     what runs programs of that architecture, and MAGIC and MASK to know them by
-#   MIRROR SUITE KEYS PACKAGES KERNEL MKE2FS
-set -eu
-read -r go
-mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
-printf '%s' ":pilotlight-peer:M::$MAGIC:$MASK:$EMULATOR:F" >/proc/sys/fs/binfmt_misc/register
-mmdebstrap --quiet --mode=root --variant=minbase --architectures="$ARCHITECTURE" --keyring="$KEYS" \
-    --include="$PACKAGES,dnsmasq,initramfs-tools,linux-base,nginx" \
-    --customize-hook="upload $KERNEL /kernel.deb" \
-    --customize-hook='test "$ARCHITECTURE" = arm64 || chroot "$1" dpkg --add-architecture arm64' \
-    --customize-hook='chroot "$1" dpkg --install /kernel.deb && rm "$1/kernel.deb"' \
-    "$SUITE" "$FOLDER/root" "deb $MIRROR $SUITE main"
-cd "$FOLDER/root"
+#   MKE2FS
+#
+# In memory: on ext4 the places in a folder have 64 bits, which emulated 32-bit programs cannot be told, and what gathers
+# the initrd's modules leaves folders out without a word.
+mkdir root
+mount -t tmpfs -o mode=755 tmpfs root
+usual_root root
+cd root
+chroot . sh -c 'lsinitramfs /boot/initrd.img-*' | grep -q /virtio_blk.ko
 echo peer >etc/hostname
 echo '/dev/vda / ext4 defaults 0 1' >etc/fstab
 cat >etc/systemd/network/eth0.network <<'END'
@@ -38,7 +32,4 @@ END
 chroot . systemctl enable systemd-networkd.service >/dev/null 2>&1
 cp -L boot/vmlinuz-* ../vmlinuz
 cp -L boot/initrd.img-* ../initrd.img
-rm -f ../disk.img
 "$MKE2FS" -q -t ext4 -d . ../disk.img 2G
-cd ..
-rm -rf root

@@ -30,7 +30,8 @@ pub(crate) fn make(workshop: &Workshop, scratch: &Path) -> anyhow::Result<Durati
         fs::copy(&object, payload.join(format!("{}.deb", package.name)))
             .with_context(|| format!("cannot copy {}", object.display()))?;
     }
-    let mut command = usual::command(workshop, BOARD, scratch, SCRIPT)?;
+    let selection = workshop.selection(&workshop.root_sets(&workshop.board(BOARD)?.0))?;
+    let mut command = usual::command(&selection, scratch, SCRIPT)?;
     let tools = workshop.toolbox(Toolset::Checkers)?;
     for (variable, program) in [
         ("MKSQUASHFS", "mksquashfs"),

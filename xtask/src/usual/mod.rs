@@ -1,5 +1,5 @@
-//! A root made the usual way: `mmdebstrap` with the very packages that the card's root is made of, out of our cache. A
-//! developer's tool: nothing else needs it, and a build never does.
+//! A root made the usual way: `mmdebstrap` with the very packages that the lock names, out of our cache. A developer's
+//! tool: nothing else needs it, and a build never does.
 
 use std::{
     fmt::Write as _,
@@ -10,45 +10,49 @@ use std::{
 };
 
 use anyhow::Context as _;
-use pilotlight_card::{RootPackage, Workshop};
+use pilotlight_card::{Installable, Selection};
+use sha2::{Digest as _, Sha256};
 
-use crate::foreign::{Architecture, in_own_namespace, on_path};
+use crate::foreign::{ARCHITECTURE, EMULATOR, MAGIC, MASK, in_own_namespace, on_path};
 
 /// What comes before every script: it makes ready what they need.
-pub(crate) const PRELUDE: &str = include_str!("prelude.sh");
-/// That of the card's user land. The kernel's programs are none that maintainer scripts run.
-const ARCHITECTURE: Architecture = Architecture::Armhf;
+const PRELUDE: &str = include_str!("prelude.sh");
 
 /// What is not on this machine of what the usual way needs; none when all is there.
 pub(crate) fn lacks() -> Option<String> {
-    ["mmdebstrap", ARCHITECTURE.emulation().0].iter().find_map(|program| {
+    ["mmdebstrap", EMULATOR].iter().find_map(|program| {
         on_path(program)
             .is_err()
             .then(|| format!("{program} is not on this machine: apt install mmdebstrap qemu-user-static"))
     })
 }
 
-/// A command for [`run`]: `script`, behind the prelude, in `folder`, which gets a repository of the packages of the card
-/// for `board`.
+/// A short name for what is made of a selection by a script and whatever else decides what comes out.
+pub(crate) fn key(selection: &Selection, parts: &[&str]) -> String {
+    let provided = selection.provided.join(", ");
+    let digests = selection.packages.iter().map(|package| package.sha256.as_str());
+    let mut hash = Sha256::new();
+    for part in digests.chain([PRELUDE, &provided]).chain(parts.iter().copied()) {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize()[..8].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// A command for [`run`]: `script`, behind the prelude, in `folder`, which gets a repository of the packages selected.
 ///
 /// # Errors
-/// A package that no mirror gives; a program that is not on this machine; a folder that cannot be written to.
-pub(crate) fn command(
-    workshop: &Workshop,
-    board: &str,
-    folder: &Path,
-    script: &str,
-) -> anyhow::Result<Command> {
-    let (emulator, magic, mask) = ARCHITECTURE.emulation();
-    let emulator = on_path(emulator)?;
+/// A program that is not on this machine; a folder that cannot be written to.
+pub(crate) fn command(selection: &Selection, folder: &Path, script: &str) -> anyhow::Result<Command> {
+    let emulator = on_path(EMULATOR)?;
     on_path("mmdebstrap")?;
     // Another user reads in it: the root of the namespace.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot open {} to others", folder.display()))?;
-    let packages = workshop.root_packages(board)?;
-    repository(&packages, &folder.join("repository"))?;
+    let Selection { packages, provided } = selection;
+    repository(packages, &folder.join("repository"))?;
     let names: Vec<&str> = packages.iter().map(|package| package.name.as_str()).collect();
-    let mut architectures = vec![ARCHITECTURE.name()];
+    let mut architectures = vec![ARCHITECTURE];
     for package in packages.iter().filter(|package| package.architecture != "all") {
         if !architectures.contains(&package.architecture.as_str()) {
             architectures.push(&package.architecture);
@@ -61,10 +65,10 @@ pub(crate) fn command(
         .env("FOLDER", folder)
         .env("ARCHITECTURES", architectures.join(","))
         .env("EMULATOR", emulator)
-        .env("MAGIC", magic)
-        .env("MASK", mask)
+        .env("MAGIC", MAGIC)
+        .env("MASK", MASK)
         .env("PACKAGES", names.join(","))
-        .env("PROVIDED", workshop.root_provided(board)?.join(", "));
+        .env("PROVIDED", provided.join(", "));
     Ok(command)
 }
 
@@ -80,7 +84,7 @@ pub(crate) fn run(mut command: Command, log: &Path) -> anyhow::Result<()> {
 }
 
 /// A folder of packages with an index, as apt reads it.
-fn repository(packages: &[RootPackage], folder: &Path) -> anyhow::Result<()> {
+fn repository(packages: &[Installable], folder: &Path) -> anyhow::Result<()> {
     fs::create_dir(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut index = String::new();
     for package in packages {

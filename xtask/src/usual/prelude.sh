@@ -6,7 +6,7 @@
 #   ARCHITECTURES of the user land and of the kernel
 #   EMULATOR      what runs programs of the user land, and MAGIC and MASK to know them by
 #   PACKAGES      all of them
-#   PROVIDED      what stands in for the packages that the builder takes the place of
+#   PROVIDED      what the stand-in provides: what the builder takes the place of
 #
 # The packages are those of the lock, whose digests are checked: their repository needs no signature.
 set -eu
@@ -24,6 +24,8 @@ Provides: $PROVIDED
 Maintainer: Pilotlight <root@localhost>
 Description: stands in for what the image builder does itself
 END
+# Where it stands in for nothing: apt takes no empty field.
+sed -i '/^Provides: $/d' stand-in/DEBIAN/control
 dpkg-deb --root-owner-group --build stand-in repository/stand-in.deb >/dev/null
 {
     cat stand-in/DEBIAN/control

@@ -1,11 +1,12 @@
 //! Looking at a root instead of writing it to a card: what it spends, and how it differs from one made the usual way.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use pilotlight_image::squashfs;
 use pilotlight_inventory::spend::{self, Spend};
@@ -21,9 +22,9 @@ use crate::{
 /// The base's table of differences from a root that was made the usual way.
 pub const DIFFERENCES: &str = "differences.toml";
 
-/// A package of the root as the lock names it, and where it lies in the cache.
+/// A package as the lock names it, and where it lies in the cache.
 #[derive(Debug, Clone)]
-pub struct RootPackage {
+pub struct Installable {
     /// Its name, behind a colon its architecture unless that is `all`.
     pub name: String,
     /// Its architecture, or `all`.
@@ -40,53 +41,60 @@ pub struct RootPackage {
     pub control: String,
 }
 
+/// All that it takes to install some sets the usual way.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Their packages, fetched, by name; what several sets have is there once.
+    pub packages: Vec<Installable>,
+    /// What they leave to the builder, and none of them has.
+    pub provided: Vec<String>,
+}
+
 impl Workshop {
-    /// The packages of a board's root, fetched.
+    /// The packages of some sets, to be installed together.
     ///
     /// # Errors
-    /// No such board; a package that no mirror gives, or that cannot be unpacked.
-    pub fn root_packages(&self, board: &str) -> anyhow::Result<Vec<RootPackage>> {
-        let (board, _) = self.board(board)?;
-        self.fetch(&root_sets(&board))?;
-        let mut packages = Vec::new();
-        for set in root_sets(&board) {
+    /// A package that no mirror gives, that cannot be unpacked, or that two sets have in different versions.
+    pub fn selection(&self, sets: &[String]) -> anyhow::Result<Selection> {
+        self.fetch(&sets.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let mut packages: Vec<Installable> = Vec::new();
+        let mut present = BTreeSet::new();
+        for set in sets {
             let locked = self.archives.locked(&self.lock, set)?;
             let unpacked = self.archives.packages(&self.lock, set)?;
             for (locked, package) in locked.iter().zip(&unpacked) {
                 let control = package.control.get("control").map(|text| String::from_utf8_lossy(text));
+                let control = control.unwrap_or_default().into_owned();
+                present.extend([locked.name.clone()].into_iter().chain(stands_for(&control)));
                 let all = locked.architecture == "all";
-                packages.push(RootPackage {
+                packages.push(Installable {
                     name: if all { locked.name.clone() } else { locked.qualified() },
                     architecture: locked.architecture.clone(),
                     version: locked.version.clone(),
                     size: locked.size,
                     sha256: locked.sha256.to_string(),
                     path: self.archives.cache().object(&locked.sha256),
-                    control: control.unwrap_or_default().into_owned(),
+                    control,
                 });
             }
         }
         packages.sort_by(|one, other| one.name.cmp(&other.name));
-        packages.dedup_by(|one, other| one.name == other.name);
-        Ok(packages)
-    }
-
-    /// What the builder takes the place of in a board's root.
-    ///
-    /// # Errors
-    /// No such board.
-    pub fn root_provided(&self, board: &str) -> anyhow::Result<Vec<String>> {
-        let (board, _) = self.board(board)?;
-        let mut provided: Vec<String> =
-            root_sets(&board).iter().filter_map(|set| self.archives.provided(set)).flatten().collect();
-        // What one set has is no less there for another.
-        for set in root_sets(&board) {
-            let locked = self.archives.locked(&self.lock, set)?;
-            provided.retain(|name| locked.iter().all(|package| package.name != *name));
+        packages.dedup_by(|one, other| one.name == other.name && one.sha256 == other.sha256);
+        for pair in packages.windows(2) {
+            let [one, other] = pair else { continue };
+            ensure!(
+                one.name != other.name,
+                "the sets {} have {} in two versions, {} and {}: no root can have both",
+                sets.join(", "),
+                one.name,
+                one.version,
+                other.version
+            );
         }
-        provided.sort();
-        provided.dedup();
-        Ok(provided)
+        let wanted = sets.iter().filter_map(|set| self.archives.provided(set)).flatten();
+        // What one set has is no less there for another.
+        let provided: BTreeSet<String> = wanted.filter(|name| !present.contains(name)).collect();
+        Ok(Selection { packages, provided: provided.into_iter().collect() })
     }
 
     /// What the image of a board spends, by package and by file.
@@ -153,5 +161,24 @@ impl Workshop {
         let recipe = Recipe::read(self, &board, &mut steps)?;
         let root = recipe.assemble(&recipe.unpack(&mut steps)?)?;
         Ok(root.modules.iter().map(|module| module.file.clone()).collect())
+    }
+}
+
+/// The names that a package provides, by its control file (Debian Policy 7.5).
+fn stands_for(control: &str) -> impl Iterator<Item = String> {
+    let field = control.lines().find_map(|line| line.strip_prefix("Provides:")).unwrap_or_default();
+    field.split(',').filter_map(|provided| Some(provided.split_whitespace().next()?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_package_stands_for() {
+        let names = |control: &str| stands_for(control).collect::<Vec<_>>();
+        let control = "Package: a\nProvides: linux-initramfs-tool, httpd (= 1), x\nDescription: y\n";
+        assert_eq!(names(control), ["linux-initramfs-tool", "httpd", "x"]);
+        assert_eq!(names("Package: a\n"), [""; 0]);
     }
 }

@@ -28,7 +28,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 pub use clock::Step;
 use clock::Steps;
-pub use inspect::{DIFFERENCES, RootPackage};
+pub use inspect::{DIFFERENCES, Installable, Selection};
 pub use pilotlight_archive::{GoneFile, Review, Update, Wish};
 use pilotlight_board::MODULE_GROUPS;
 pub use pilotlight_board::{Architecture, Board};
