@@ -16,6 +16,7 @@ mod litter;
 mod loader;
 mod root;
 mod services;
+mod stock;
 mod workshop;
 
 use std::{
@@ -200,7 +201,15 @@ impl Workshop {
         self.workspace.join("image-overlay").join(paths::DEFAULT_LAB.trim_start_matches('/'))
     }
 
-    /// Forgets every root that was made, so that the next image makes one anew.
+    /// Has the next image make its root anew, out of the pieces of those that were made.
+    ///
+    /// # Errors
+    /// A folder cannot be renamed.
+    pub fn pass_over_roots(&self) -> anyhow::Result<()> {
+        root::pass_over(&self.target())
+    }
+
+    /// Forgets every root that was made, with all its pieces.
     ///
     /// # Errors
     /// The folder cannot be removed.

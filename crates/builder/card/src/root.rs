@@ -11,9 +11,13 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use flate2::{Compression as Level, GzBuilder};
-use pilotlight_board::{Board, Compression, Modules};
-use pilotlight_image::{Blob, Digest, card::Identity, squashfs};
+use pilotlight_board::{Board, Modules};
+use pilotlight_image::{
+    Blob, Digest,
+    card::Identity,
+    pieces::{Index, Stock},
+    squashfs,
+};
 use pilotlight_inventory::manifest;
 use pilotlight_lab::paths::{BOARD, INITRD_ON_CARD, KERNEL_ON_CARD, LOADER_ON_CARD, LOADER_SCRIPT_ON_CARD};
 use pilotlight_rootfs::{Inputs, Root, Spec, Wanted, overlay};
@@ -21,7 +25,12 @@ use pilotlight_tree::{Bytes, Package, TreePath};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Workshop, bill, clock::Steps, hex, services};
+use crate::{
+    Workshop, bill,
+    clock::Steps,
+    hex, services,
+    stock::{self, BOOT, KERNEL_PIECES, SQUASHFS, SQUASHFS_PIECES},
+};
 
 /// The set of packages of which single files are handed to other machines.
 const PAYLOAD_SET: &str = "payload";
@@ -88,7 +97,7 @@ impl Finished {
     /// The root's file.
     pub(crate) fn root(&self) -> anyhow::Result<Blob> {
         let sha256 = digest(&self.facts.squashfs_sha256)?;
-        Ok(Blob { path: self.folder.join("root.squashfs"), len: self.facts.squashfs_bytes, sha256 })
+        Ok(Blob { path: self.folder.join(SQUASHFS), len: self.facts.squashfs_bytes, sha256 })
     }
 
     /// The numbers by which a card with this root is known.
@@ -108,7 +117,7 @@ impl Finished {
 
     /// Names and contents of the boot partition's files, sorted; without the command line and the lab.
     pub(crate) fn boot_files(&self) -> anyhow::Result<Vec<(String, Bytes)>> {
-        let folder = self.folder.join("boot");
+        let folder = self.folder.join(BOOT);
         let mut files = Vec::new();
         services::list(&folder, &mut files)?;
         files.sort();
@@ -226,16 +235,20 @@ impl<'a> Recipe<'a> {
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
         let work =
             tempfile::tempdir_in(parent).with_context(|| format!("cannot write in {}", parent.display()))?;
-        let squashfs = work.path().join("root.squashfs");
+        let squashfs = work.path().join(SQUASHFS);
         // gzip packs the kernel on one processor alone; the others have the squashfs.
         let (boot, written) = steps.run("kernel, initrd and squashfs", || {
+            let stock = stock::of(parent);
             Ok::<_, Infallible>(rayon::join(
-                || self.boot_files(&root, &unpacked.firmware),
-                || write_squashfs(&root, &squashfs, self.epoch),
+                || self.boot_files(&root, &unpacked.firmware, &stock),
+                || write_squashfs(&root, &squashfs, &stock, self.epoch),
             ))
         })?;
-        let boot = boot?;
-        written?;
+        let (boot, kernel_pieces) = boot?;
+        for (name, index) in [(KERNEL_PIECES, kernel_pieces), (SQUASHFS_PIECES, written?)] {
+            fs::write(work.path().join(name), index.encode())
+                .with_context(|| format!("cannot write {name}"))?;
+        }
 
         steps.run("inventory", || {
             let mut manifest = manifest::HEADER.to_owned();
@@ -250,7 +263,7 @@ impl<'a> Recipe<'a> {
         let facts = steps.run("digests", || {
             let mut boot_hash = Sha256::new();
             for (name, content) in &boot {
-                let path = work.path().join("boot").join(name);
+                let path = work.path().join(BOOT).join(name);
                 fs::create_dir_all(path.parent().unwrap_or(&path))
                     .context("cannot make a folder of boot files")?;
                 fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
@@ -307,8 +320,13 @@ impl<'a> Recipe<'a> {
         })?)
     }
 
-    /// What lies at the top of the boot partition.
-    fn boot_files(&self, root: &Root, firmware: &[Package]) -> anyhow::Result<Vec<(String, Bytes)>> {
+    /// What lies at the top of the boot partition, and the pieces of the kernel.
+    fn boot_files(
+        &self,
+        root: &Root,
+        firmware: &[Package],
+        stock: &Stock,
+    ) -> anyhow::Result<(Vec<(String, Bytes)>, Index)> {
         let board = self.board;
         let mut files = vec![("config.txt".to_owned(), Bytes::from(board.boot.config.clone()))];
         for name in &board.firmware.files {
@@ -326,7 +344,7 @@ impl<'a> Recipe<'a> {
             files.push((name, content.clone()));
         }
         let (kernel, initrd) = rayon::join(
-            || packed(&root.kernel, board.kernel.compression),
+            || stock::kernel(&root.kernel, board.kernel.compression, stock),
             || {
                 pilotlight_rootfs::initrd::build(
                     &root.modules,
@@ -336,17 +354,18 @@ impl<'a> Recipe<'a> {
                 )
             },
         );
+        let (kernel, pieces) = kernel.context("cannot pack the kernel")?;
         let loader = &board.loader;
         let script = crate::loader::environment(loader, board.kernel.architecture);
         let loader = firmware_file(firmware, &loader.set, &loader.package, &TreePath::parse(&loader.file)?)?;
         files.extend([
-            (KERNEL_ON_CARD.to_owned(), kernel?),
+            (KERNEL_ON_CARD.to_owned(), kernel),
             (INITRD_ON_CARD.to_owned(), initrd?.into()),
             (LOADER_ON_CARD.to_owned(), loader),
             (LOADER_SCRIPT_ON_CARD.to_owned(), script.into()),
         ]);
         files.sort_by(|one, other| one.0.cmp(&other.0));
-        Ok(files)
+        Ok((files, pieces))
     }
 }
 
@@ -359,28 +378,12 @@ fn firmware_file(packages: &[Package], set: &str, package: &str, path: &TreePath
     }
 }
 
-/// How a gzip file begins (RFC 1952, section 2.3.1).
-const GZIP: &[u8] = &[0x1f, 0x8b];
-
-fn packed(kernel: &Bytes, compression: Compression) -> anyhow::Result<Bytes> {
-    match compression {
-        Compression::None => Ok(kernel.clone()),
-        Compression::Gzip if kernel.starts_with(GZIP) => Ok(kernel.clone()),
-        Compression::Gzip => {
-            // No name and no time in the header: the same kernel gives the same bytes.
-            let mut gzip = GzBuilder::new().write(Vec::with_capacity(kernel.len() / 2), Level::new(6));
-            std::io::Write::write_all(&mut gzip, kernel)?;
-            Ok(gzip.finish()?.into())
-        }
-    }
-}
-
-fn write_squashfs(root: &Root, path: &Path, epoch: u32) -> anyhow::Result<()> {
+fn write_squashfs(root: &Root, path: &Path, stock: &Stock, epoch: u32) -> anyhow::Result<Index> {
     let file = fs::File::create_new(path).with_context(|| format!("cannot make {}", path.display()))?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
-    squashfs::write(&root.tree, &squashfs::Options::new(epoch), &mut out)
+    let (_, pieces) = squashfs::write(&root.tree, &squashfs::Options::new(epoch), stock, &mut out)
         .with_context(|| format!("cannot write the root file system {}", path.display()))?;
-    Ok(())
+    Ok(pieces)
 }
 
 /// Bytes of the files for other machines, as stored in the squashfs at `path`.
@@ -417,6 +420,12 @@ fn builder_identity() -> anyhow::Result<Vec<u8>> {
 
 fn roots(target: &Path) -> PathBuf {
     target.join("roots")
+}
+
+/// Has every root made anew.
+pub(crate) fn pass_over(target: &Path) -> anyhow::Result<()> {
+    let roots = roots(target);
+    stock::pass_over(&roots).with_context(|| format!("cannot rename a folder in {}", roots.display()))
 }
 
 /// Removes every root.

@@ -2,13 +2,15 @@
 //!
 //! [`squashfs`], [`fat`] and [`ext4`] turn a [`Tree`](pilotlight_tree::Tree) into the bytes of a file system;
 //! [`card`] puts them in their places. Nothing here needs root, a mount or a loop device, asks the clock or
-//! draws random numbers; only [`card`] and the reading of [`Blob`]s touch files. It knows nothing of packages,
+//! draws random numbers; only [`card`] and the reading of [`Blob`]s touch files. [`pieces`] finds again what was compressed
+//! before. It knows nothing of packages,
 //! boards or labs.
 
 pub mod card;
 mod digest;
 pub mod ext4;
 pub mod fat;
+pub mod pieces;
 mod sparse;
 pub mod squashfs;
 

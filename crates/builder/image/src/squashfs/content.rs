@@ -1,6 +1,7 @@
 //! Files' content: each distinct one stored once, as whole blocks and a piece of a shared fragment block.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io::{self, Write},
     sync::mpsc,
@@ -11,6 +12,10 @@ use rayon::prelude::*;
 use zstd::bulk::Compressor;
 
 use super::{Options, SquashfsError};
+use crate::pieces::{Found, Index, Maker, Mark, Stock};
+
+/// The code that decides how a block is packed.
+const CODE: &[u8] = include_bytes!("content.rs");
 
 /// The bit of a block's size that says that it is not compressed.
 const STORED: u32 = 1 << 24;
@@ -53,6 +58,10 @@ pub(super) struct Stored {
     pub(super) end: u64,
     pub(super) content_bytes: u64,
     pub(super) duplicate_bytes: u64,
+    /// Where the blocks are that took the trouble of compressing.
+    pub(super) index: Index,
+    /// How many of them were in stock.
+    pub(super) found: u32,
 }
 
 /// What is to be compressed as one block.
@@ -63,14 +72,17 @@ enum Job<'a> {
 
 /// A block ready to be written: empty for one that is all zeros.
 struct Packed<'a> {
-    bytes: std::borrow::Cow<'a, [u8]>,
+    bytes: Cow<'a, [u8]>,
     size: u32,
+    /// By what it is known the next time, where that is worth it; and whether it was known by it now.
+    mark: Option<(Mark, bool)>,
 }
 
 /// Writes the content of all regular files of `tree` to `out`, which stands `start` bytes into the file system.
 pub(super) fn write(
     tree: &Tree,
     options: &Options,
+    stock: &Stock,
     start: u64,
     out: &mut (impl Write + Send),
 ) -> Result<Stored, SquashfsError> {
@@ -89,9 +101,15 @@ pub(super) fn write(
     let jobs = plan(&files, &originals, options.block_size as usize, &mut places);
 
     let mut fragments = Vec::new();
+    let (mut index, mut found) = (Index::default(), 0);
     let mut end = start;
-    compress_in_order(&jobs, options.level, |job, packed| {
+    let packer = Packer { maker: maker(options), level: options.level, stock };
+    compress_in_order(&jobs, &packer, |job, packed| {
         out.write_all(&packed.bytes)?;
+        if let Some((mark, known)) = packed.mark {
+            index.push(mark, end);
+            found += u32::from(known);
+        }
         match job {
             Job::Fragment(_) => fragments.push(Block { start: end, size: packed.size }),
             Job::Data { file, bytes } => {
@@ -117,7 +135,7 @@ pub(super) fn write(
         }
     }
     let content_bytes = files.iter().map(|bytes| bytes.len() as u64).sum();
-    Ok(Stored { places, fragments, end, content_bytes, duplicate_bytes })
+    Ok(Stored { places, fragments, end, content_bytes, duplicate_bytes, index, found })
 }
 
 /// For each file the first one with the same content: itself, if there is none before it.
@@ -182,11 +200,24 @@ fn plan<'a>(
     jobs
 }
 
+/// Who makes blocks with these options.
+fn maker(options: &Options) -> Maker {
+    let (level, block_size) = (options.level.to_le_bytes(), options.block_size.to_le_bytes());
+    Maker::new(&[b"squashfs zstd", CODE, &level, &block_size])
+}
+
+/// What it takes to pack a block.
+struct Packer<'s> {
+    maker: Maker,
+    level: i32,
+    stock: &'s Stock,
+}
+
 /// Compresses `jobs` on all processors and hands the blocks to `take` in their order, on a thread of its own, so
 /// that writing and compressing go on at the same time.
 fn compress_in_order<'a>(
     jobs: &'a [Job<'a>],
-    level: i32,
+    packer: &Packer<'_>,
     mut take: impl FnMut(&Job<'a>, Packed<'a>) -> io::Result<()> + Send,
 ) -> Result<(), SquashfsError> {
     let (sender, receiver) = mpsc::sync_channel::<Vec<(&Job<'a>, Packed<'a>)>>(1);
@@ -204,9 +235,9 @@ fn compress_in_order<'a>(
             let packed: io::Result<Vec<_>> = batch
                 .par_iter()
                 .map_init(
-                    || (Compressor::new(level), Compressor::new(1)),
+                    || (Compressor::new(packer.level), Compressor::new(1)),
                     |(main, quick), job| match (main, quick) {
-                        (Ok(main), Ok(quick)) => Ok((job, pack(job, main, quick)?)),
+                        (Ok(main), Ok(quick)) => Ok((job, packer.pack(job, main, quick)?)),
                         (Err(fault), _) | (_, Err(fault)) => {
                             Err(io::Error::new(fault.kind(), fault.to_string()))
                         }
@@ -231,28 +262,46 @@ fn compress_in_order<'a>(
     })
 }
 
-fn pack<'a>(
-    job: &Job<'a>,
-    main: &mut Compressor<'static>,
-    quick: &mut Compressor<'static>,
-) -> io::Result<Packed<'a>> {
-    use std::borrow::Cow;
-    let raw = match job {
-        Job::Data { bytes, .. } => Cow::Borrowed(*bytes),
-        Job::Fragment(pieces) => Cow::Owned(pieces.concat()),
-    };
-    if matches!(job, Job::Data { .. }) && raw.iter().all(|byte| *byte == 0) {
-        return Ok(Packed { bytes: Cow::Borrowed(&[]), size: 0 });
-    }
-    if is_worth_trying(&raw, quick)? {
-        let packed = main.compress(&raw)?;
-        if packed.len() < raw.len() {
-            let size = packed.len() as u32;
-            return Ok(Packed { bytes: Cow::Owned(packed), size });
+impl Packer<'_> {
+    fn pack<'a>(
+        &self,
+        job: &Job<'a>,
+        main: &mut Compressor<'static>,
+        quick: &mut Compressor<'static>,
+    ) -> io::Result<Packed<'a>> {
+        let raw = match job {
+            Job::Data { bytes, .. } => Cow::Borrowed(*bytes),
+            Job::Fragment(pieces) => Cow::Owned(pieces.concat()),
+        };
+        if matches!(job, Job::Data { .. }) && raw.iter().all(|byte| *byte == 0) {
+            return Ok(Packed { bytes: Cow::Borrowed(&[]), size: 0, mark: None });
         }
+        let stored = |raw: Cow<'a, [u8]>, mark| {
+            let size = raw.len() as u32 | STORED;
+            Packed { bytes: raw, size, mark }
+        };
+        // A digest of all of it costs more than this look does.
+        if !is_worth_trying(&raw, quick)? {
+            return Ok(stored(raw, None));
+        }
+        let key = self.maker.key(&raw);
+        let (packed, mark) = match self.stock.find(key, raw.len()) {
+            Some((Found::Packed(packed), mark)) => (Some(packed), (mark, true)),
+            Some((Found::Unshrunk, mark)) => (None, (mark, true)),
+            None => {
+                let packed = Some(main.compress(&raw)?).filter(|packed| packed.len() < raw.len());
+                let mark = Mark::new(key, packed.as_deref());
+                (packed, (mark, false))
+            }
+        };
+        Ok(match packed {
+            Some(packed) => {
+                let size = packed.len() as u32;
+                Packed { bytes: Cow::Owned(packed), size, mark: Some(mark) }
+            }
+            None => stored(raw, Some(mark)),
+        })
     }
-    let size = raw.len() as u32 | STORED;
-    Ok(Packed { bytes: raw, size })
 }
 
 /// Whether a block may shrink: modules, archives and pictures are compressed already, and a quick look at three

@@ -20,6 +20,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 
 use pilotlight_tree::{Tree, TreePath};
 
+use crate::pieces::{Index, Stock};
 use metadata::Metadata;
 pub use usage::{Damaged, FileUsage, Usage, usage};
 
@@ -76,6 +77,8 @@ pub struct Stats {
     pub inodes: u32,
     /// The fragment blocks.
     pub fragments: u32,
+    /// The blocks that would have been compressed, but were in stock.
+    pub found: u32,
 }
 
 /// Why a tree cannot be written.
@@ -113,15 +116,17 @@ pub enum SquashfsError {
     Write(#[from] io::Error),
 }
 
-/// Writes `tree` to `out`, from its current position on.
+/// Writes `tree` to `out`, from its current position on. The index says where in it the blocks are that the next file
+/// system can have out of stock; what is written does not depend on what is in `stock`.
 ///
 /// # Errors
 /// A tree that is no file system or too large for the format, unknown options, a full disk.
 pub fn write(
     tree: &Tree,
     options: &Options,
+    stock: &Stock,
     out: &mut (impl Write + Seek + Send),
-) -> Result<Stats, SquashfsError> {
+) -> Result<(Stats, Index), SquashfsError> {
     options.check()?;
     let base = out.stream_position()?;
     out.write_all(&[0; SUPERBLOCK_LEN as usize])?;
@@ -129,7 +134,7 @@ pub fn write(
     out.write_all(&compressor_options)?;
 
     let start = SUPERBLOCK_LEN + compressor_options.len() as u64;
-    let stored = content::write(tree, options, start, out)?;
+    let stored = content::write(tree, options, stock, start, out)?;
     let spaces = namespace::build(tree, &stored.places, options)?;
 
     let mut superblock = Superblock { inode_table: stored.end, ..Superblock::default() };
@@ -168,13 +173,15 @@ pub fn write(
     out.write_all(&superblock.encode(options))?;
     out.seek(SeekFrom::Start(base + bytes))?;
     out.flush()?;
-    Ok(Stats {
+    let stats = Stats {
         bytes,
         content_bytes: stored.content_bytes,
         duplicate_bytes: stored.duplicate_bytes,
         inodes: superblock.inodes,
         fragments: superblock.fragments,
-    })
+        found: stored.found,
+    };
+    Ok((stats, stored.index))
 }
 
 impl Options {

@@ -8,6 +8,7 @@ use super::{
     walk::{Found, Image},
     *,
 };
+use crate::ReadAt;
 
 const TIME: u32 = 1_700_000_000;
 const BLOCK: usize = 4096;
@@ -34,7 +35,7 @@ fn add_file(tree: &mut Tree, path: &str, content: impl Into<Bytes>) {
 
 fn written(tree: &Tree, options: &Options) -> (Vec<u8>, Stats) {
     let mut out = Cursor::new(Vec::new());
-    let stats = write(tree, options, &mut out).unwrap();
+    let (stats, _) = write(tree, options, &Stock::default(), &mut out).unwrap();
     assert_eq!(stats.bytes, out.get_ref().len() as u64);
     (out.into_inner(), stats)
 }
@@ -200,7 +201,7 @@ fn it_starts_where_the_output_stands() {
     add_file(&mut tree, "a", "b");
     let mut out = Cursor::new(vec![9; 100]);
     out.set_position(100);
-    let stats = write(&tree, &options(), &mut out).unwrap();
+    let (stats, _) = write(&tree, &options(), &Stock::default(), &mut out).unwrap();
     assert_eq!(out.position(), 100 + stats.bytes);
     assert_eq!(out.get_ref()[..100], [9; 100]);
     assert_same(&tree, &out.get_ref()[100..]);
@@ -211,7 +212,7 @@ fn what_cannot_be_written() {
     let check = |change: &dyn Fn(&mut Tree, &mut Options), expect: &str| {
         let (mut tree, mut options) = (tree(), options());
         change(&mut tree, &mut options);
-        let fault = write(&tree, &options, &mut Cursor::new(Vec::new())).unwrap_err();
+        let fault = write(&tree, &options, &Stock::default(), &mut Cursor::new(Vec::new())).unwrap_err();
         assert_eq!(fault.to_string(), expect);
     };
     check(&|_, options| options.level = 23, "squashfs knows no zstd level of 23");
@@ -278,7 +279,7 @@ fn a_full_disk_is_an_error() {
     }
     let mut tree = tree();
     add_file(&mut tree, "a", noise(8 << 20));
-    let fault = write(&tree, &options(), &mut Full(Cursor::new(Vec::new()))).unwrap_err();
+    let fault = write(&tree, &options(), &Stock::default(), &mut Full(Cursor::new(Vec::new()))).unwrap_err();
     assert!(matches!(fault, SquashfsError::Write(source) if source.kind() == io::ErrorKind::StorageFull));
 }
 
@@ -306,4 +307,81 @@ proptest! {
         }
         assert_same(&tree, &written(&tree, &options()).0);
     }
+}
+
+/// A file in memory as stock.
+struct Held(Vec<u8>);
+
+impl ReadAt for Held {
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(offset, buf)
+    }
+}
+
+/// A tree of blocks and tails that shrink, that do not, and that only look as if they did.
+fn mixed_tree() -> Tree {
+    let mut tree = tree();
+    for number in 0..200 {
+        let text: String = (0..number * 7).map(|word| format!("{number} {word} ")).collect();
+        add_file(&mut tree, &format!("text{number:03}"), text);
+    }
+    for number in 0..20 {
+        add_file(&mut tree, &format!("noise{number:02}"), noise(3000 + number * 501));
+    }
+    add_file(&mut tree, "zeros", vec![0; 3 * BLOCK + 5]);
+    tree
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_what_is_in_stock() {
+    let tree = mixed_tree();
+    let make = |tree: &Tree, options: &Options, image: &[u8], index: &[u8]| {
+        let mut stock = Stock::default();
+        stock.add(Box::new(Held(image.to_vec())), &Index::decode(index));
+        let mut out = Cursor::new(Vec::new());
+        let (stats, index) = write(tree, options, &stock, &mut out).unwrap();
+        (out.into_inner(), index.encode(), stats.found)
+    };
+    let (cold, index, found) = make(&tree, &options(), &[], &[]);
+    assert_eq!(found, 0);
+    assert_same(&tree, &cold);
+    let all = Index::decode(&index);
+
+    let (warm, warm_index, found) = make(&tree, &options(), &cold, &index);
+    assert_eq!((&warm, &warm_index), (&cold, &index));
+    assert!(found > 50, "{found} found");
+    let full = found;
+
+    // What was cut short, by a full disk or a killed builder.
+    for part in 0..8 {
+        let (image, index) = (&cold[..cold.len() * part / 8], &index[..index.len() * part / 8]);
+        for (image, index) in [(image, &all.encode()[..]), (&cold[..], index), (image, index)] {
+            let (bytes, _, found) = make(&tree, &options(), image, index);
+            assert_eq!(bytes, cold);
+            assert!(found < full);
+        }
+    }
+    // What was damaged: a byte in every thousand, in either file.
+    for shift in 0..16 {
+        let damage = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            bytes.iter_mut().skip(shift * 61).step_by(1000).for_each(|byte| *byte ^= 1 << (shift % 8));
+            bytes
+        };
+        for (image, index) in [(damage(&cold), index.clone()), (cold.clone(), damage(&index))] {
+            let (bytes, _, found) = make(&tree, &options(), &image, &index);
+            assert_eq!(bytes, cold);
+            assert!(found < full);
+        }
+    }
+    // What was made otherwise, and what is made of something else.
+    let other = Options { level: 9, ..options() };
+    let (plain, ..) = make(&tree, &other, &[], &[]);
+    assert_eq!(make(&tree, &other, &cold, &index), (plain.clone(), make(&tree, &other, &[], &[]).1, 0));
+    let mut changed = mixed_tree();
+    add_file(&mut changed, "text100", "short now");
+    let (plain, ..) = make(&changed, &options(), &[], &[]);
+    let (bytes, _, found) = make(&changed, &options(), &cold, &index);
+    assert_eq!(bytes, plain);
+    assert!(found > 0);
 }
