@@ -39,6 +39,7 @@ pub(crate) fn at_any_moment() -> Result<()> {
         match round % 4 {
             0 => desk.empty_cache_again()?,
             2 => desk.forget_roots()?,
+            3 => pass_over_roots(&desk)?,
             _ => {}
         }
         let moment = Duration::from_millis(random.below(u64::try_from(whole.as_millis())?));
@@ -58,10 +59,59 @@ pub(crate) fn at_any_moment() -> Result<()> {
     let roots = names(&desk.path("target/roots"))?;
     ensure!(roots.len() < 8, "{roots:?} pile up");
     fs::remove_file(desk.image())?;
-    // All of it, with what is in the cache by now, and once more from the packages as they lie there.
+    // All of it, with what is in the cache by now and the pieces of what roots were left, and once more from the packages
+    // as they lie there.
+    pass_over_roots(&desk)?;
     for _ in 0..2 {
         desk.makes_image(Some(&server))?;
         desk.forget_roots()?;
+    }
+    Ok(())
+}
+
+/// Blocks of an earlier root that was damaged, cut short or half written never get into a new one.
+pub(crate) fn damaged_pieces() -> Result<()> {
+    type Damage = fn(&mut Vec<u8>);
+    const FILES: [&str; 4] = ["root.squashfs", "root.pieces", "boot/vmlinuz", "kernel.pieces"];
+    let damages: [(&str, Damage); 4] = [
+        ("nothing", |_| {}),
+        ("bytes of all parts", |bytes| bytes.iter_mut().step_by(997).for_each(|byte| *byte ^= 0x10)),
+        ("cut short", |bytes| bytes.truncate(bytes.len() * 2 / 3)),
+        ("zeros after a power cut", |bytes| {
+            let half = bytes.len() / 2;
+            bytes[half..].fill(0);
+        }),
+    ];
+    let desk = Desk::new()?;
+    let server = desk.mirror()?;
+    desk.makes_image(Some(&server))?;
+    for (what, damage) in damages {
+        for file in FILES {
+            pass_over_roots(&desk)?;
+            let roots = desk.path("target/roots");
+            for name in names(&roots)? {
+                let path = roots.join(name).join(file);
+                let mut bytes = fs::read(&path).with_context(|| format!("no {}", path.display()))?;
+                damage(&mut bytes);
+                // Never the file itself: another root may be linked to it.
+                fs::remove_file(&path)?;
+                fs::write(&path, bytes)?;
+            }
+            desk.makes_image(Some(&server)).with_context(|| format!("{what}: {file}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Has the next run make its root anew, out of the pieces of those that there are.
+fn pass_over_roots(desk: &Desk) -> Result<()> {
+    let roots = desk.path("target/roots");
+    for name in names(&roots)?.iter().filter(|name| !name.starts_with('.') && !name.ends_with(".passed")) {
+        let passed = roots.join(format!("{name}.passed"));
+        if passed.exists() {
+            fs::remove_dir_all(&passed)?;
+        }
+        fs::rename(roots.join(name), passed)?;
     }
     Ok(())
 }

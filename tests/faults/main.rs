@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             ("full-disk-root", disk::root),
             ("full-disk-cache", disk::cache),
             ("killed-at-any-moment", kill::at_any_moment),
+            ("damaged-pieces", kill::damaged_pieces),
             ("same-card-elsewhere", kill::same_card),
         ],
     )
