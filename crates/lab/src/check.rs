@@ -6,10 +6,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use crate::{MacAddr, Mirror, Network, SERVER_NAME, problem::meant, section::Refused};
-
-/// The installers there are to choose from.
-const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
+use crate::{Image, MacAddr, Mirror, Network, Prefix, SERVER_NAME, problem::meant, section::Refused};
 
 type Checked<T> = Result<T, Refused>;
 
@@ -20,6 +17,15 @@ fn refuse<T>(message: impl Into<String>) -> Checked<T> {
 /// The first character of `text` that `allowed` does not know.
 fn stranger(text: &str, allowed: impl Fn(char) -> bool) -> Option<char> {
     text.chars().find(|c| !allowed(*c))
+}
+
+/// One of the words that the lab's language has for something.
+pub(crate) fn choice<T: Copy>(text: &str, what: &str, names: &[(&str, T)]) -> Checked<T> {
+    let known = names.iter().find(|(name, _)| *name == text);
+    known.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+        Refused::new(format!("{text:?} is no {what}")).hint(meant(text, names))
+    })
 }
 
 /// The name of a machine: one label, and not the Pi's.
@@ -180,13 +186,13 @@ pub(crate) fn mac(text: &str) -> Checked<MacAddr> {
     Ok(mac)
 }
 
-/// The name of a profile: a label of PXELINUX and iPXE.
-pub(crate) fn profile_name(text: &str) -> Checked<String> {
+/// A name that the file chooses for a profile, a group and the like: a label of PXELINUX and iPXE, a segment of a path.
+pub(crate) fn key_name(text: &str, what: &str) -> Checked<String> {
     let safe = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if text.is_empty() || text.len() > 40 || text.starts_with('-') || stranger(text, safe).is_some() {
-        return refuse(
-            "a profile's name has 1 to 40 small letters, digits and hyphens, and begins with no hyphen",
-        );
+        return refuse(format!(
+            "a {what}'s name has 1 to 40 small letters, digits and hyphens, and begins with no hyphen"
+        ));
     }
     Ok(text.to_owned())
 }
@@ -220,15 +226,6 @@ pub(crate) fn argument(text: &str) -> Checked<String> {
         )),
         None => Ok(text.to_owned()),
     }
-}
-
-/// An architecture that there is an installer for.
-pub(crate) fn architecture(text: &str) -> Checked<String> {
-    if ARCHITECTURES.contains(&text) {
-        return Ok(text.to_owned());
-    }
-    Err(Refused::new(format!("{text:?} is no architecture of the installer"))
-        .hint(meant(text, ARCHITECTURES)))
 }
 
 /// A Debian release's number.
@@ -304,6 +301,181 @@ pub(crate) fn disk(text: &str) -> Checked<String> {
     }
     if text.len() > 200 || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(Refused::new(format!("{text:?} is no disk")).hint(hint));
+    }
+    Ok(text.to_owned())
+}
+
+/// A path beneath `/assets/`: segments of letters, digits and `_.+-`, none of which begins with a dot.
+pub(crate) fn asset(text: &str) -> Checked<String> {
+    let fault = |what: String| Refused::new(format!("{text:?} is no path of an asset: {what}"));
+    if text.is_empty() || text.len() > 200 {
+        return Err(fault("1 to 200 characters are wanted".to_owned()));
+    }
+    if let Some(c) = stranger(text, |c| c.is_ascii_alphanumeric() || "/_.+-".contains(c)) {
+        return Err(fault(format!("{c:?} is not allowed, only letters, digits and /_.+-")));
+    }
+    if text.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+        return Err(fault("a part of it is empty or begins with a dot".to_owned()));
+    }
+    Ok(text.to_owned())
+}
+
+/// A version, as a system's maker writes it; it becomes a segment of a path.
+pub(crate) fn version(text: &str) -> Checked<String> {
+    if text.is_empty() || text.len() > 60 || text.starts_with('.') {
+        return refuse("a version has 1 to 60 characters, and begins with no dot");
+    }
+    match stranger(text, |c| c.is_ascii_alphanumeric() || "_.+-".contains(c)) {
+        Some(c) => refuse(format!("{c:?} is not allowed in a version: only letters, digits and _.+-")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// A version of three numbers, as in `1.34.1`; what comes out begins with a `v`.
+pub(crate) fn semantic_version(text: &str) -> Checked<String> {
+    let bare = text.strip_prefix('v').unwrap_or(text);
+    let numbers: Vec<_> = bare.split('.').collect();
+    let number = |text: &&str| (1..=5).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit());
+    if numbers.len() != 3 || !numbers.iter().all(number) {
+        return Err(
+            Refused::new(format!("{text:?} is no version")).hint("write three numbers, as in \"1.34.1\"")
+        );
+    }
+    Ok(format!("v{bare}"))
+}
+
+/// A block of addresses, as in `10.2.0.0/16`.
+pub(crate) fn prefix(text: &str) -> Checked<Prefix> {
+    let fault = |what: String| Refused::new(format!("{text:?} is no block of addresses: {what}"));
+    let Some((base, length)) = text.split_once('/') else {
+        return Err(fault("it does not say how large it is".to_owned()).hint(format!("write \"{text}/16\"")));
+    };
+    let base = address(base)?;
+    let length = match length.parse::<u8>() {
+        Ok(length @ 8..=28) if !text.contains("/+") => length,
+        _ => return Err(fault("its length is to be 8 to 28".to_owned())),
+    };
+    let mask = u32::MAX << (32 - u32::from(length));
+    let first = Ipv4Addr::from_bits(base.to_bits() & mask);
+    if first != base {
+        return Err(fault("it begins within itself".to_owned()).hint(format!("write \"{first}/{length}\"")));
+    }
+    Ok(Prefix { base, length })
+}
+
+/// A host: an address, or a name of one or more labels.
+pub(crate) fn host(text: &str) -> Checked<String> {
+    let numeric = |text: &str| text.bytes().all(|c| c.is_ascii_digit() || c == b'.');
+    if numeric(text) { address(text).map(|address| address.to_string()) } else { domain(text) }
+}
+
+/// A URL of a file or a device: `http://` or `https://`, no user, no query, no fragment.
+pub(crate) fn url(text: &str) -> Checked<String> {
+    let fault = |what: &str| Err(Refused::new(format!("{text:?} is no URL: {what}")));
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+        return fault("it must begin with https:// or http://");
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (name, port) = authority.split_once(':').unwrap_or((authority, "80"));
+    if port.parse::<u16>().is_err() || port.starts_with('+') {
+        return fault("its port is no number");
+    }
+    host(name).map_err(|refused| refused.context(&format!("{text:?} is no URL")))?;
+    if text.len() > 500 || stranger(rest, |c| c.is_ascii_alphanumeric() || "/_.:~+%@-".contains(c)).is_some()
+    {
+        return fault("it is too long, or has characters other than letters, digits and /_.:~+%@-");
+    }
+    if authority.contains('@') {
+        return fault("it names a user: who is let in is nobody else's business");
+    }
+    Ok(text.to_owned())
+}
+
+/// A SHA-256 in hexadecimal digits.
+pub(crate) fn sha256(text: &str) -> Checked<String> {
+    let right = text.len() == 64 && text.bytes().all(|c| c.is_ascii_hexdigit());
+    if right { Ok(text.to_ascii_lowercase()) } else { refuse("a SHA-256 has 64 hexadecimal digits") }
+}
+
+/// A container image by its digest: `HOST/REPOSITORY[:TAG]@sha256:DIGEST`.
+pub(crate) fn image(text: &str) -> Checked<Image> {
+    let example = "as in \"registry.k8s.io/pause:3.10@sha256:…\"";
+    let fault = |what: &str| Refused::new(format!("{text:?} is no image: {what}")).hint(example);
+    let Some((name, digest)) = text.split_once("@sha256:") else {
+        return Err(fault("it names no digest, and a tag alone may be another image tomorrow"));
+    };
+    let sha256 = sha256(digest).map_err(|refused| refused.hint(example))?;
+    let Some((registry, rest)) = name.split_once('/').filter(|(registry, _)| registry.contains(['.', ':']))
+    else {
+        return Err(fault("it names no registry"));
+    };
+    let (bare, port) = registry.split_once(':').unwrap_or((registry, "443"));
+    if port.parse::<u16>().is_err() || port.starts_with('+') {
+        return Err(fault("the registry's port is no number"));
+    }
+    host(bare).map_err(|refused| refused.context("the registry").hint(example))?;
+    let (repository, tag) = match rest.split_once(':') {
+        Some((repository, tag)) => (repository, Some(tag)),
+        None => (rest, None),
+    };
+    let word = |text: &str, more: &str| {
+        !text.is_empty()
+            && !text.starts_with(['.', '-', '_'])
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || more.contains(c))
+    };
+    if repository.len() > 200 || !repository.split('/').all(|part| word(part, "._-")) {
+        return Err(fault("the repository has small letters, digits and ._-"));
+    }
+    if tag.is_some_and(|tag| tag.len() > 128 || !word(&tag.to_ascii_lowercase(), "._-")) {
+        return Err(fault("a tag has letters, digits and ._-"));
+    }
+    Ok(Image {
+        registry: registry.to_owned(),
+        repository: repository.to_owned(),
+        tag: tag.map(str::to_owned),
+        sha256,
+    })
+}
+
+/// The name of a variable: one that a template can write.
+pub(crate) fn variable_name(text: &str) -> Checked<String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if text.is_empty() || text.len() > 60 || text.starts_with(|c: char| c.is_ascii_digit()) {
+        return refuse("a variable's name has 1 to 60 characters, and begins with no digit");
+    }
+    match stranger(text, word) {
+        Some('-') => Err(Refused::new(format!("{text:?} is no variable: a template would subtract"))
+            .hint(format!("write {:?}", text.replace('-', "_")))),
+        Some(c) => refuse(format!("{c:?} is not allowed in a variable's name: only letters, digits and _")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// The text of a variable: anything that can be written down. Where it goes to, it is escaped.
+pub(crate) fn variable_text(text: &str) -> Checked<String> {
+    match stranger(text, |c| !c.is_control() || matches!(c, '\n' | '\t')) {
+        Some(c) => refuse(format!("{c:?} is a control character")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// The serial number of a disk, as the disk reports it.
+pub(crate) fn disk_serial(text: &str) -> Checked<String> {
+    let known = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if text.is_empty() || text.len() > 64 || stranger(text, known).is_some() {
+        return Err(Refused::new(format!(
+            "{text:?} is no serial number: 1 to 64 letters, digits and _.- are wanted"
+        ))
+        .hint("`lsblk --nodeps -o NAME,SERIAL` prints it"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a system in Redfish's collection.
+pub(crate) fn system(text: &str) -> Checked<String> {
+    let known = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if text.is_empty() || text.len() > 64 || text.starts_with('.') || stranger(text, known).is_some() {
+        return refuse(format!("{text:?} is no system: 1 to 64 letters, digits and _.- are wanted"));
     }
     Ok(text.to_owned())
 }

@@ -4,17 +4,31 @@
 //! I/O and asks no clock.
 
 mod check;
+mod cluster;
+mod config;
 mod mac;
+mod node;
 mod parse;
 pub mod paths;
+mod power;
 mod problem;
+mod profile;
+mod schema;
 mod section;
+mod value;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
+pub use cluster::{Image, Kubernetes, Prefix, Supplies, Url};
+pub use config::{Config, ConfigKind};
 pub use mac::{MacAddr, MacError};
+pub use node::{Disks, Loader, Node, Role};
 pub use parse::{MAX_LENGTH, parse};
+pub use power::{DeviceKind, Power, PowerDevice};
 pub use problem::{Problem, Problems};
+pub use profile::{Architecture, Arming, Files, Mirror, Profile, ProfileKind, Release, System, Versions};
+pub use schema::schema;
+pub use value::Variable;
 
 /// The Pi's own name in the lab's domain.
 pub const SERVER_NAME: &str = "pilotlight";
@@ -31,8 +45,19 @@ pub struct Lab {
     pub nodes: Vec<Node>,
     /// What a machine can be asked to boot, by name.
     pub profiles: BTreeMap<String, Profile>,
+    /// How nodes are configured, by name: what [`Node::config`] names.
+    pub configs: BTreeMap<String, Config>,
+    /// The cluster that the nodes are to form, if any.
+    pub kubernetes: Option<Kubernetes>,
+    /// What the Pi has to have for its nodes besides the systems that they boot.
+    pub supplies: Supplies,
+    /// What switches machines on and off, by name.
+    pub power: BTreeMap<String, PowerDevice>,
     /// Who may log in to the Pi and change it; with nobody, there is no login.
     pub operators: Vec<Operator>,
+    /// The versions that the Pi has. No lab says this: a file that was read has none, and who serves puts in what is
+    /// there.
+    pub versions: Versions,
 }
 
 /// How files are sent by TFTP.
@@ -99,90 +124,6 @@ pub struct Pool {
     pub first: Ipv4Addr,
     /// The last address, not below the first.
     pub last: Ipv4Addr,
-}
-
-/// A machine known by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// Its host name: one DNS label, RFC 1123 § 2.1.
-    pub name: String,
-    /// The hardware address that it boots from.
-    pub mac: MacAddr,
-    /// The address reserved for it. Where another server gives out the addresses, the one that it is known to get, if
-    /// any.
-    pub address: Option<Ipv4Addr>,
-    /// The key of what it boots in [`Lab::profiles`]; none means the menu.
-    pub profile: Option<String>,
-    /// The boot loader it is given.
-    pub loader: Loader,
-    /// The one disk that its profile may write to, as a path in `/dev`. Without it nothing is ever written.
-    pub install_to: Option<String>,
-}
-
-/// The boot loader that a node's firmware is given. One that does not exist for a firmware leaves it with iPXE.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Loader {
-    /// iPXE, for BIOS and UEFI alike; an iPXE that is in the firmware already goes straight to its script.
-    #[default]
-    Ipxe,
-    /// iPXE upon the network card's own driver, for a BIOS machine whose iPXE in the ROM has one that fails.
-    Undionly,
-    /// PXELINUX, for a BIOS: through the iPXE in the ROM where there is one.
-    Pxelinux,
-    /// PXELINUX with a TCP of its own, for a BIOS: it needs nothing of an iPXE below it.
-    Lpxelinux,
-    /// shim and GRUB as they are signed, for UEFI on 64-bit x86: what starts where Secure Boot is on.
-    Grub,
-}
-
-impl Loader {
-    /// All of them, by what they are called in `lab.toml`.
-    pub const NAMES: [(&str, Self); 5] = [
-        ("ipxe", Self::Ipxe),
-        ("undionly", Self::Undionly),
-        ("pxelinux", Self::Pxelinux),
-        ("lpxelinux", Self::Lpxelinux),
-        ("grub", Self::Grub),
-    ];
-}
-
-/// What a machine can be asked to boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Profile {
-    /// One line for the menus.
-    pub title: String,
-    /// What kind of system it is.
-    pub kind: ProfileKind,
-}
-
-/// The kinds of system that can be booted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProfileKind {
-    /// The Debian installer from the network.
-    DebianInstaller {
-        /// The Debian release's number, such as `13`.
-        release: u32,
-        /// The installer's architecture, such as `amd64`.
-        architecture: String,
-        /// More arguments for the installer's kernel.
-        arguments: Vec<String>,
-        /// The Debian mirror that the installer is told to use; none lets it ask.
-        mirror: Option<Mirror>,
-        /// The SSH keys that open the account on what it installs, as lines of `authorized_keys`; with none,
-        /// the installer asks for a password at the machine.
-        authorized_keys: Vec<String>,
-    },
-    /// The machine's own disk.
-    LocalDisk,
-}
-
-/// A Debian mirror, reached by plain HTTP: the installer checks its signature.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirror {
-    /// Its host, with `:port` where that is not 80.
-    pub host: String,
-    /// The archive's directory, with a leading and without a trailing slash, as in `/debian`.
-    pub directory: String,
 }
 
 impl Lab {

@@ -12,6 +12,9 @@ use crate::problem::{Problem, meant};
 pub(crate) struct Report<'a> {
     text: &'a str,
     pub(crate) problems: Vec<Problem>,
+    /// Every key that was asked for, by the table that it stands in: what the schema has to know.
+    #[cfg(test)]
+    pub(crate) asked: std::collections::BTreeSet<(String, &'static str)>,
 }
 
 /// A value and where it stands.
@@ -39,7 +42,12 @@ pub(crate) struct Section<'a> {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, problems: Vec::new() }
+        Self {
+            text,
+            problems: Vec::new(),
+            #[cfg(test)]
+            asked: Default::default(),
+        }
     }
 
     /// Notes a problem at `span`.
@@ -105,6 +113,11 @@ impl<'a> Section<'a> {
         self.span.clone()
     }
 
+    /// Its full key, as in `network.pool`; empty for the document itself.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     fn full(&self, key: &str) -> String {
         if self.key.is_empty() { key.to_owned() } else { format!("{}.{key}", self.key) }
     }
@@ -131,6 +144,39 @@ impl<'a> Section<'a> {
     /// A text.
     pub(crate) fn text(&mut self, report: &mut Report<'_>, key: &'static str) -> Option<At<&'a str>> {
         self.typed(report, key, "a text in quotes", DeValue::as_str)
+    }
+
+    /// A text that is read further.
+    pub(crate) fn checked<T>(
+        &mut self,
+        report: &mut Report<'_>,
+        key: &'static str,
+        check: impl FnOnce(&str) -> Result<T, Refused>,
+    ) -> Option<At<T>> {
+        self.text(report, key)?.read(report, |text| check(text))
+    }
+
+    /// A text that must be there and is read further; `example` is what it may look like.
+    pub(crate) fn needed<T>(
+        &mut self,
+        report: &mut Report<'_>,
+        key: &'static str,
+        example: &str,
+        check: impl FnOnce(&str) -> Result<T, Refused>,
+    ) -> Option<At<T>> {
+        let text = self.text(report, key);
+        self.require(report, key, example, text)?.read(report, |text| check(text))
+    }
+
+    /// A list of texts that are read further, without those that were refused; empty when the key is absent.
+    pub(crate) fn checked_list<T>(
+        &mut self,
+        report: &mut Report<'_>,
+        key: &'static str,
+        check: impl Fn(&str) -> Result<T, Refused>,
+    ) -> Vec<At<T>> {
+        let texts = self.texts(report, key);
+        texts.into_iter().filter_map(|at| at.read(report, |text| check(text))).collect()
     }
 
     /// A whole number.
@@ -190,21 +236,32 @@ impl<'a> Section<'a> {
         sections
     }
 
+    /// Every value in it, by a name that the file chooses.
+    pub(crate) fn values(self) -> Vec<(At<&'a str>, At<&'a DeValue<'a>>)> {
+        let value = |(name, item): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
+            let name: &'a Spanned<std::borrow::Cow<'a, str>> = name;
+            let key = self.full(name.get_ref());
+            let value = At { value: item.get_ref(), span: item.span(), key: key.clone() };
+            (At { value: name.get_ref().as_ref(), span: name.span(), key }, value)
+        };
+        self.table.iter().map(value).collect()
+    }
+
     /// Every table in it, by a name that the file chooses.
     pub(crate) fn named(self, report: &mut Report<'_>) -> Vec<(At<&'a str>, Section<'a>)> {
-        let mut named = Vec::new();
-        for (name, item) in self.table {
-            let key = self.full(name.get_ref());
-            let at = At { value: item.get_ref(), span: item.span(), key: key.clone() };
+        let table = |(name, at): (At<&'a str>, At<&'a DeValue<'a>>)| {
             let table = at.read(report, |value| {
-                value
-                    .as_table()
-                    .ok_or_else(|| Refused::new(format!("a table is wanted here, not {}", kind(value))))
-            });
-            let name = At { value: name.get_ref().as_ref(), span: name.span(), key: key.clone() };
-            named.extend(table.map(|at| (name, Section::new(at.value, at.span, key))));
-        }
-        named
+                let fault = || Refused::new(format!("a table is wanted here, not {}", kind(value)));
+                value.as_table().ok_or_else(fault)
+            })?;
+            Some((name, Section::new(table.value, table.span, table.key)))
+        };
+        self.values().into_iter().filter_map(table).collect()
+    }
+
+    /// Whether a key is there, whatever it holds.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
     }
 
     /// Notes that a key is missing, when `value` is; says what it is for.
@@ -225,6 +282,8 @@ impl<'a> Section<'a> {
 
     /// Notes every key that nobody asked for.
     pub(crate) fn finish(self, report: &mut Report<'_>) {
+        #[cfg(test)]
+        report.asked.extend(self.known.iter().map(|key| (self.key.clone(), *key)));
         for name in self.table.keys() {
             let text = name.get_ref().as_ref();
             if !self.known.contains(&text) {
@@ -235,7 +294,7 @@ impl<'a> Section<'a> {
     }
 }
 
-fn kind(value: &DeValue<'_>) -> &'static str {
+pub(crate) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a text",
         DeValue::Integer(_) => "a whole number",

@@ -19,6 +19,10 @@ mac = "52:54:00:00:00:01"
 address = "10.77.0.11"
 profile = "x"
 loader = "pxelinux"
+group = "h"
+config = "c"
+power = { device = "strip", system = "1" }
+disks = { scratch = "S1", state = "S2" }
 install-to = "/dev/sda"
 [profiles.x]
 kind = "debian-installer"
@@ -26,6 +30,32 @@ title = "X"
 release = 13
 arguments = ["quiet"]
 mirror = "http://mirror.example/debian"
+[profiles.y]
+kind = "flatcar"
+versions = { stable = "4152.2.0" }
+arm = "itself"
+[profiles.z]
+kind = "debian-live"
+linux = "files/linux"
+initrd = ["files/initrd.img"]
+root = "files/root.squashfs"
+[groups.g]
+role = "controller"
+variables = { a = [1, "b", true] }
+[groups.h]
+extends = "g"
+[configs.c]
+kind = "butane"
+template = "{{ node.name }}"
+[kubernetes]
+api = "10.77.0.11"
+pods = "10.2.0.0/16"
+[mirror]
+urls = [{ url = "https://a.example/b", sha256 = "0000000000000000000000000000000000000000000000000000000000000000" }]
+images = ["a.example/b:c@sha256:0000000000000000000000000000000000000000000000000000000000000000"]
+[power.strip]
+kind = "redfish"
+url = "https://10.77.0.250"
 "#;
 
 fn survives(text: &str) -> Result<(), TestCaseError> {

@@ -9,7 +9,7 @@ use std::{fmt::Write, net::Ipv4Addr};
 
 use pilotlight_lab::{Lab, MacAddr, Node};
 
-use crate::kernel::kernel;
+use crate::kernel::{Start, start};
 
 /// The folders that GRUBs are built to look in: `/grub` is that of Debian's signed one and of most others.
 const PREFIXES: [&str; 3] = ["", "grub/", "boot/grub/"];
@@ -89,20 +89,31 @@ fn menu(lab: &Lab, node: Option<&Node>) -> String {
     }
     disk(&mut out, DISK, DISK_TITLE);
     for (name, profile) in lab.profiles.iter().filter(|(name, _)| *name != DISK) {
-        let Some(kernel) = kernel(lab, name, profile, node) else {
-            disk(&mut out, name, &profile.title);
-            continue;
+        let kernel = match start(lab, name, profile, node) {
+            Start::Kernel(kernel) => kernel,
+            Start::Disk => {
+                disk(&mut out, name, &profile.title);
+                continue;
+            }
+            Start::Missing(what) => {
+                let title = &profile.title;
+                _ = write!(
+                    out,
+                    "\nmenuentry '{title}' --id {name} {{\n\x20 echo '{what}'\n\x20 sleep 10\n}}\n"
+                );
+                continue;
+            }
         };
-        let arguments: String = kernel.arguments.iter().map(|argument| format!(" {argument}")).collect();
+        // A semicolon ends a command of GRUB's.
+        let arguments: String =
+            kernel.arguments.iter().map(|argument| format!(" {}", argument.replace(';', "\\;"))).collect();
+        let initrd: String = kernel.initrd.iter().map(|url| format!(" {}", on_device(url))).collect();
+        let initrd = if initrd.is_empty() { String::new() } else { format!("\x20 initrd{initrd}\n") };
         _ = write!(
             out,
-            "\nmenuentry '{}' --id {name} {{\n\
-             \x20 linux {}{arguments}\n\
-             \x20 initrd {}\n\
-             }}\n",
+            "\nmenuentry '{}' --id {name} {{\n\x20 linux {}{arguments}\n{initrd}}}\n",
             profile.title,
             on_device(&kernel.linux),
-            on_device(&kernel.initrd),
         );
     }
     out

@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use pilotlight_lab::{Lab, Loader, MacAddr, Node, ProfileKind};
 
-use crate::{kernel::kernel, url};
+use crate::{
+    kernel::{Start, start},
+    url,
+};
 
 /// How long the menu waits for a hand before the machine boots from its own disk.
 const MENU_MILLISECONDS: u32 = 30_000;
@@ -124,18 +127,27 @@ fn menu(out: &mut String, lab: &Lab, node: Option<&Node>) {
 
 fn entry(out: &mut String, lab: &Lab, name: &str, node: Option<&Node>) {
     let Some(profile) = lab.profiles.get(name) else { return };
-    let Some(kernel) = kernel(lab, name, profile, node) else {
-        _ = write!(out, "\n:profile-{name}\ngoto disk\n");
-        return;
+    _ = write!(out, "\n:profile-{name}\n");
+    let kernel = match start(lab, name, profile, node) {
+        Start::Disk => return out.push_str("goto disk\n"),
+        Start::Missing(what) => {
+            _ = write!(out, "echo {what}\ngoto failed\n");
+            return;
+        }
+        Start::Kernel(kernel) => kernel,
     };
-    // A BIOS finds the initrd in memory. The kernel's UEFI stub looks for it by the name on its command line.
-    let arguments: String = kernel.arguments.iter().map(|argument| format!(" {argument}")).collect();
-    _ = write!(
-        out,
-        "\n:profile-{name}\n\
-         kernel --name linux {} initrd=initrd.gz{arguments} || goto failed\n\
-         initrd --name initrd.gz {} || goto failed\n\
-         boot || goto failed\n",
-        kernel.linux, kernel.initrd,
-    );
+    let names: Vec<_> = (0..kernel.initrd.len()).map(initrd_name).collect();
+    // A BIOS finds the initrds in memory. The kernel's UEFI stub looks for them by their names on its command line.
+    let arguments: String = names.iter().map(|name| format!(" initrd={name}")).collect::<String>()
+        + &kernel.arguments.iter().map(|argument| format!(" {argument}")).collect::<String>();
+    _ = writeln!(out, "kernel --name linux {}{arguments} || goto failed", kernel.linux);
+    for (name, url) in names.iter().zip(&kernel.initrd) {
+        _ = writeln!(out, "initrd --name {name} {url} || goto failed");
+    }
+    out.push_str("boot || goto failed\n");
+}
+
+/// What an initrd is called in the loader's memory.
+fn initrd_name(index: usize) -> String {
+    if index == 0 { "initrd.gz".to_owned() } else { format!("initrd-{}.gz", index + 1) }
 }

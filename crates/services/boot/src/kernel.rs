@@ -1,39 +1,143 @@
 //! A kernel, its initrd and its command line, the same for every loader.
 
-use pilotlight_lab::{Lab, Node, Profile, ProfileKind};
+use pilotlight_lab::{ConfigKind, Lab, Node, Profile, ProfileKind, Release, System};
 
 use crate::url;
 
 /// What a loader needs to start a system.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kernel {
     pub(crate) linux: String,
-    pub(crate) initrd: String,
+    /// In the order in which the kernel unpacks them.
+    pub(crate) initrd: Vec<String>,
     /// The command line, without what only one loader needs.
     pub(crate) arguments: Vec<String>,
 }
 
-/// How a profile is started, on a node or on a machine that nobody named; none for the machine's own disk.
+/// How a profile is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// From the machine's own disk.
+    Disk,
+    /// By a kernel of the Pi's.
+    Kernel(Kernel),
+    /// Not at all: the Pi does not have it. Says what it has not.
+    Missing(String),
+}
+
+/// How a profile is started, on a node or on a machine that nobody named.
 ///
-/// Only the node's own profile brings its preseed file along: from any other entry the installer asks.
-pub(crate) fn kernel(lab: &Lab, name: &str, profile: &Profile, node: Option<&Node>) -> Option<Kernel> {
-    let ProfileKind::DebianInstaller { release, architecture, arguments: more, .. } = &profile.kind else {
-        return None;
-    };
-    let asset = |file| url::asset(lab, &url::asset_path(*release, architecture, file));
-    let mut arguments = Vec::new();
-    if let Some(node) = node {
-        if node.profile.as_deref() == Some(name) {
-            arguments.extend(unattended(lab, node));
+/// Only the node's own profile brings its configuration along: from any other entry the installer asks, and a system
+/// that runs from memory comes up without a name.
+pub(crate) fn start(lab: &Lab, name: &str, profile: &Profile, node: Option<&Node>) -> Start {
+    let own = node.filter(|node| node.profile.as_deref() == Some(name));
+    let kernel = match &profile.kind {
+        ProfileKind::LocalDisk => return Start::Disk,
+        ProfileKind::DebianInstaller { release, architecture, .. } => {
+            let asset = |file| url::asset(lab, &url::asset_path(*release, architecture.name(), file));
+            let arguments = installer(lab, node, own.is_some());
+            Kernel { linux: asset("linux"), initrd: vec![asset("initrd.gz")], arguments }
         }
-        arguments.push(format!("hostname={}", node.name));
-        arguments.push(format!("domain={}", lab.network.domain));
-        // With `interface=auto` the installer takes the interface that BOOTIF names (01 is Ethernet in ARP's
-        // numbers); without it the first one with a link, which may be another wire.
-        arguments.push("interface=auto".to_owned());
-        arguments.push(format!("BOOTIF=01-{}", node.mac.hyphenated()));
+        ProfileKind::Custom { linux, initrd, live } => Kernel {
+            linux: url::asset(lab, linux),
+            initrd: initrd.iter().map(|path| url::asset(lab, path)).collect(),
+            arguments: custom(lab, live.as_deref(), own),
+        },
+        ProfileKind::Release(release) => match self::release(lab, release, node, own) {
+            Ok(kernel) => kernel,
+            Err(missing) => return Start::Missing(missing),
+        },
+    };
+    let arguments = [kernel.arguments, profile.arguments.clone()].concat();
+    Start::Kernel(Kernel { arguments, ..kernel })
+}
+
+fn installer(lab: &Lab, node: Option<&Node>, own: bool) -> Vec<String> {
+    let Some(node) = node else { return Vec::new() };
+    let mut arguments = if own { unattended(lab, node) } else { Vec::new() };
+    arguments.push(format!("hostname={}", node.name));
+    arguments.push(format!("domain={}", lab.network.domain));
+    // With `interface=auto` the installer takes the interface that BOOTIF names (01 is Ethernet in ARP's
+    // numbers); without it the first one with a link, which may be another wire.
+    arguments.push("interface=auto".to_owned());
+    arguments.push(boot_interface(node));
+    arguments
+}
+
+/// The interface that the machine boots from: 01 is Ethernet in ARP's numbers.
+fn boot_interface(node: &Node) -> String {
+    format!("BOOTIF=01-{}", node.mac.hyphenated())
+}
+
+fn custom(lab: &Lab, live: Option<&str>, own: Option<&Node>) -> Vec<String> {
+    let mut arguments = Vec::new();
+    if let Some(root) = live {
+        // live-boot's words: it takes its root from there and never looks at a disk.
+        arguments.extend(["boot=live".to_owned(), "components".to_owned(), "noswap".to_owned()]);
+        arguments.push(format!("fetch={}", url::asset(lab, root)));
+        arguments.extend(own.map(|node| format!("hostname={}", node.name)));
     }
-    arguments.extend(more.iter().cloned());
-    Some(Kernel { linux: asset("linux"), initrd: asset("initrd.gz"), arguments })
+    arguments
+}
+
+fn release(lab: &Lab, release: &Release, node: Option<&Node>, own: Option<&Node>) -> Result<Kernel, String> {
+    let system = release.system;
+    // A node of another profile may follow a channel that this system has not got.
+    let channel = own.and_then(|node| node.channel.as_deref()).unwrap_or(&release.channel);
+    let version = lab.versions.of(release, channel);
+    let version =
+        version.ok_or_else(|| format!("{} {channel}: the Pi has no version of it", system.title()))?;
+    let folder = format!("{}/{version}/{}", system.name(), release.architecture);
+    let digests = lab.versions.digests(release, version);
+    let digests =
+        digests.ok_or_else(|| format!("{} {version} ({channel}): not on the Pi", system.title()))?;
+    let file = |name: &str| url::asset(lab, &format!("{folder}/{name}"));
+    let files = system.files();
+    let config = |kind: &str| own.map(|node| url::node(lab, node.mac, kind));
+    let mut arguments = Vec::new();
+    match system {
+        System::Flatcar => {
+            arguments.push("flatcar.first_boot=1".to_owned());
+            arguments.extend(config("ignition").map(|url| format!("ignition.config.url={url}")));
+        }
+        System::FedoraCoreos => {
+            arguments.extend(files.root.map(|root| format!("coreos.live.rootfs_url={}", file(root))));
+            arguments.extend(["ignition.firstboot".to_owned(), "ignition.platform.id=metal".to_owned()]);
+            arguments.extend(config("ignition").map(|url| format!("ignition.config.url={url}")));
+        }
+        System::Talos => {
+            // What Talos' own documentation asks for beside it.
+            let fixed = ["talos.platform=metal", "slab_nomerge", "pti=on", "init_on_alloc=1"];
+            arguments.extend(fixed.map(str::to_owned));
+            arguments.extend(config("talos").map(|url| format!("talos.config={url}")));
+        }
+        System::DebianRam => {
+            let root = files.root.and_then(|root| Some((root, digests.get(root)?)));
+            let (root, digest) =
+                root.ok_or_else(|| format!("{} {version}: its root has no digest", system.title()))?;
+            arguments.push(format!("pilotlight.root={}", file(root)));
+            arguments.push(format!("pilotlight.sha256={digest}"));
+            arguments.extend(node.map(boot_interface));
+            arguments.extend(own.into_iter().flat_map(|node| configured(lab, node)));
+        }
+    }
+    Ok(Kernel { linux: file(files.linux), initrd: vec![file(files.initrd)], arguments })
+}
+
+/// Who configures a node that runs our own Debian: cloud-init, unless the lab has something for Ignition.
+fn configured(lab: &Lab, node: &Node) -> Vec<String> {
+    let config = node.config.as_ref().and_then(|name| lab.configs.get(name));
+    match config.map(|config| config.kind) {
+        Some(ConfigKind::Ignition | ConfigKind::Butane) => vec![
+            "pilotlight.config=ignition".to_owned(),
+            format!("ignition.config.url={}", url::node(lab, node.mac, "ignition")),
+        ],
+        // cloud-init wants the last slash: it puts the names of its files behind.
+        _ => vec![
+            "pilotlight.config=cloud-init".to_owned(),
+            format!("ds=nocloud;s={}", url::node(lab, node.mac, "")),
+        ],
+    }
 }
 
 /// `auto` puts off the questions about language and keyboard until the preseed file is there. What it leaves

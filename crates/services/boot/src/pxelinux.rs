@@ -9,16 +9,16 @@
 
 use std::{fmt::Write, net::Ipv4Addr};
 
-use pilotlight_lab::{Lab, MacAddr, Node, Profile, ProfileKind};
+use pilotlight_lab::{Architecture, Lab, MacAddr, Node, Profile, ProfileKind};
 
-use crate::kernel::kernel;
+use crate::kernel::{Start, start};
 
 /// How long the prompt waits for a hand, in PXELINUX's tenths of a second.
 const PROMPT_TENTHS: u32 = 300;
 /// The entry for the machine's own disk, which the lab's profile of this name cannot be anything but.
 const DISK: &str = "local-disk";
 /// The architecture of the U-Boots that are served.
-const U_BOOT_ARCHITECTURE: &str = "arm64";
+const U_BOOT_ARCHITECTURE: Architecture = Architecture::Arm64;
 
 /// Who reads a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +61,9 @@ impl Reader {
     fn starts(self, profile: &Profile) -> bool {
         match (&profile.kind, self) {
             (ProfileKind::DebianInstaller { architecture, .. }, Self::UBoot) => {
-                architecture == U_BOOT_ARCHITECTURE
+                *architecture == U_BOOT_ARCHITECTURE
             }
+            (ProfileKind::Release(release), Self::UBoot) => release.architecture == U_BOOT_ARCHITECTURE,
             _ => true,
         }
     }
@@ -107,15 +108,20 @@ fn render(lab: &Lab, node: Option<&Node>, reader: Reader) -> String {
     _ = write!(out, "\nLABEL {DISK}\n  LOCALBOOT 0\n");
     for (name, profile) in profiles().filter(|(name, _)| *name != DISK) {
         _ = write!(out, "\nLABEL {name}\n");
-        match kernel(lab, name, profile, node) {
-            Some(kernel) => {
-                let [linux, initrd] = [&kernel.linux, &kernel.initrd].map(|url| reader.place(lab, url));
-                _ = writeln!(out, "  KERNEL {linux}\n  INITRD {initrd}");
+        match start(lab, name, profile, node) {
+            Start::Kernel(kernel) => {
+                let initrd: Vec<_> = kernel.initrd.iter().map(|url| reader.place(lab, url)).collect();
+                _ = writeln!(out, "  KERNEL {}", reader.place(lab, &kernel.linux));
+                if !initrd.is_empty() {
+                    _ = writeln!(out, "  INITRD {}", initrd.join(","));
+                }
                 // PXELINUX reads "APPEND -" as nothing at all.
                 let arguments = kernel.arguments.join(" ");
                 _ = writeln!(out, "  APPEND {}", if arguments.is_empty() { "-" } else { &arguments });
             }
-            None => out.push_str("  LOCALBOOT 0\n"),
+            // A label without a kernel says so and asks again.
+            Start::Missing(what) => _ = writeln!(out, "  # {what}"),
+            Start::Disk => out.push_str("  LOCALBOOT 0\n"),
         }
     }
     out

@@ -27,6 +27,11 @@ pub(crate) fn preseed(lab: &Lab, mac: MacAddr) -> String {
     format!("http://{}{}", lab.network.address, preseed_path(mac))
 }
 
+/// Something of a node's own; the last part may be empty.
+pub(crate) fn node(lab: &Lab, mac: MacAddr, part: &str) -> String {
+    format!("http://{}/node/{}/{part}", lab.network.address, mac.hyphenated())
+}
+
 /// The path of a node's preseed file on the Pi's web server.
 pub fn preseed_path(mac: MacAddr) -> String {
     format!("/node/{}/preseed.cfg", mac.hyphenated())

@@ -1,0 +1,311 @@
+//! `[[nodes]]` and the `[groups]` that they belong to: what a group says holds for its nodes, and their own words count
+//! more.
+
+use std::collections::BTreeMap;
+
+use toml::de::DeValue;
+
+use super::{Seen, named::Named, profiles};
+use crate::{
+    Config, Disks, Loader, Mode, Network, Node, Power, PowerDevice, Profile, ProfileKind, Role, Variable,
+    check,
+    section::{At, Refused, Report, Section, kind},
+};
+
+/// The most groups from a node's up to the one that extends no other.
+const MAX_DEPTH: usize = 8;
+/// How deep lists may lie in one another.
+const MAX_NESTING: usize = 3;
+
+/// What nodes and groups may name.
+pub(super) struct Known<'a> {
+    pub(super) network: Option<&'a Network>,
+    pub(super) profiles: &'a Named<Profile>,
+    pub(super) configs: &'a Named<Config>,
+    pub(super) power: &'a Named<PowerDevice>,
+}
+
+/// What nodes and groups alike may say.
+#[derive(Clone, Default)]
+struct Words {
+    role: Option<Role>,
+    profile: Option<String>,
+    channel: Option<At<String>>,
+    loader: Option<Loader>,
+    config: Option<At<String>>,
+    variables: BTreeMap<String, Variable>,
+    ssh_keys: Vec<String>,
+}
+
+struct Group {
+    extends: Option<At<String>>,
+    words: Words,
+}
+
+/// Reads the nodes, their groups and the keys that open them all.
+pub(super) fn nodes(file: &mut Section<'_>, known: &Known<'_>, report: &mut Report<'_>) -> Option<Vec<Node>> {
+    let keys = file.checked_list(report, "ssh-keys", check::ssh_key);
+    let lab = Words { ssh_keys: keys.into_iter().map(|at| at.value).collect(), ..Words::default() };
+    let groups = Named::read(file.section(report, "groups"), "group", report, |_, mut section, report| {
+        let words = words(&mut section, known, report);
+        let extends = section.text(report, "extends");
+        section.finish(report);
+        Some(Group {
+            extends: extends.map(|at| At { value: at.value.to_owned(), span: at.span, key: at.key }),
+            words,
+        })
+    });
+    for group in groups.checked.values() {
+        if let Some(extends) = group.extends.clone() {
+            extends.read(report, |name| groups.named(name));
+        }
+    }
+    let mut circles = Vec::new();
+    let whole: BTreeMap<&str, Words> = groups
+        .checked
+        .keys()
+        .map(|name| (name.as_str(), lab.clone().and(&inherited(name, &groups, &mut circles))))
+        .collect();
+    for at in circles {
+        let hint = format!("{MAX_DEPTH} groups that extend one another are the most");
+        report.refuse(&at, Refused::new("this group extends itself, by way of others").hint(hint));
+    }
+    let mut seen = Seen::default();
+    let mut judged = Vec::new();
+    let sections = file.sections(report, "nodes");
+    let nodes: Vec<_> = sections
+        .into_iter()
+        .map(|section| {
+            let group = |text: &str| groups.named(text);
+            node(section, known, (&lab, &whole, &group), &mut seen, &mut judged, report)
+        })
+        .collect();
+    nodes.into_iter().collect()
+}
+
+/// What a group says together with those that it extends, the farthest first.
+fn inherited(name: &str, groups: &Named<Group>, circles: &mut Vec<At<String>>) -> Words {
+    let mut line = Vec::new();
+    let mut next = groups.checked.get(name);
+    while let Some(group) = next {
+        if line.len() == MAX_DEPTH {
+            // Told at the group that the walk began with, and only where it has words of its own to point at.
+            circles.extend(groups.checked.get(name).and_then(|group| group.extends.clone()));
+            break;
+        }
+        line.push(&group.words);
+        next = group.extends.as_ref().and_then(|extends| groups.checked.get(&extends.value));
+    }
+    line.into_iter().rev().fold(Words::default(), Words::and)
+}
+
+impl Words {
+    /// These words, and `more` that count more.
+    fn and(mut self, more: &Self) -> Self {
+        self.role = more.role.or(self.role);
+        self.profile = more.profile.clone().or(self.profile);
+        self.channel = more.channel.clone().or(self.channel);
+        self.loader = more.loader.or(self.loader);
+        self.config = more.config.clone().or(self.config);
+        self.variables.extend(more.variables.clone());
+        for key in &more.ssh_keys {
+            if !self.ssh_keys.contains(key) {
+                self.ssh_keys.push(key.clone());
+            }
+        }
+        self
+    }
+}
+
+fn words(section: &mut Section<'_>, known: &Known<'_>, report: &mut Report<'_>) -> Words {
+    let role = section.checked(report, "role", |text| check::choice(text, "role", &Role::NAMES));
+    let profile = section.checked(report, "profile", |text| known.profiles.named(text));
+    let channel = section.checked(report, "channel", |text| Ok(text.to_owned()));
+    let loader = section.checked(report, "loader", |text| check::choice(text, "boot loader", &Loader::NAMES));
+    let config = section.checked(report, "config", |text| known.configs.named(text));
+    let variables = section.section(report, "variables").map(|section| variables(section, report));
+    let ssh_keys = section.checked_list(report, "ssh-keys", check::ssh_key);
+    Words {
+        role: role.map(|at| at.value),
+        profile: profile.map(|at| at.value),
+        channel,
+        loader: loader.map(|at| at.value),
+        config,
+        variables: variables.unwrap_or_default(),
+        ssh_keys: ssh_keys.into_iter().map(|at| at.value).collect(),
+    }
+}
+
+fn variables(section: Section<'_>, report: &mut Report<'_>) -> BTreeMap<String, Variable> {
+    let mut variables = BTreeMap::new();
+    for (name, at) in section.values() {
+        let name = name.read(report, |text| check::variable_name(text));
+        let value = at.read(report, |value| variable(value, 0));
+        variables.extend(name.and_then(|name| Some((name.value, value?.value))));
+    }
+    variables
+}
+
+fn variable(value: &DeValue<'_>, depth: usize) -> Result<Variable, Refused> {
+    match value {
+        DeValue::String(text) => check::variable_text(text).map(Variable::Text),
+        DeValue::Boolean(truth) => Ok(Variable::Truth(*truth)),
+        DeValue::Integer(number) => {
+            let read = i64::from_str_radix(number.as_str(), number.radix());
+            read.map(Variable::Integer).map_err(|_| Refused::new("a number of more than 64 bits"))
+        }
+        DeValue::Array(list) if depth < MAX_NESTING => {
+            let values = list.iter().map(|item| variable(item.get_ref(), depth + 1));
+            values.collect::<Result<_, _>>().map(Variable::List)
+        }
+        DeValue::Array(_) => {
+            Err(Refused::new(format!("lists lie at most {MAX_NESTING} deep in one another")))
+        }
+        other => {
+            let wanted = "a text, a whole number, true or false, or a list of these is wanted here";
+            Err(Refused::new(format!("{wanted}, not {}", kind(other))))
+        }
+    }
+}
+
+/// The lab's own words, each group's with all that it extends, and whether there is a group of a name.
+type Groups<'a> = (&'a Words, &'a BTreeMap<&'a str, Words>, &'a dyn Fn(&str) -> Result<String, Refused>);
+
+fn node(
+    mut section: Section<'_>,
+    known: &Known<'_>,
+    (lab, groups, group): Groups<'_>,
+    seen: &mut Seen,
+    judged: &mut Vec<usize>,
+    report: &mut Report<'_>,
+) -> Option<Node> {
+    let network = known.network;
+    let name = section.needed(report, "name", "\"node1\"", check::node_name);
+    let mac = section.needed(report, "mac", "\"52:54:00:12:34:56\"", check::mac);
+    let address_read = |text: &str| {
+        let address = check::address(text)?;
+        network.map_or(Ok(address), |network| check::for_another(network, address))
+    };
+    let address = if network.is_none_or(|network| network.mode == Mode::Server) {
+        section.needed(report, "address", "\"10.77.0.11\"", address_read).map(Some)
+    } else if section.has("address") {
+        section.checked(report, "address", address_read).map(Some)
+    } else {
+        Some(None)
+    };
+    let group = section.checked(report, "group", group);
+    let own = words(&mut section, known, report);
+    let power = section.section(report, "power").map(|section| power(section, known.power, report));
+    let disks = section.section(report, "disks").map(|section| disks(section, report));
+    let install_to = section.checked(report, "install-to", check::disk);
+    section.finish(report);
+
+    let name = name.and_then(|at| seen.once("name", at, report));
+    let mac = mac.and_then(|at| seen.once("hardware address", at, report));
+    let address = match address? {
+        Some(at) => seen.once("address", at, report).map(Some),
+        None => Some(None),
+    };
+    let inherited = group.as_ref().and_then(|at| groups.get(at.value.as_str())).unwrap_or(lab);
+    let words = inherited.clone().and(&own);
+    fits(&words, known, judged, report);
+    Some(Node {
+        name: name?,
+        mac: mac?,
+        address: address?,
+        group: group.map(|at| at.value),
+        role: words.role,
+        profile: words.profile,
+        channel: words.channel.map(|at| at.value),
+        config: words.config.map(|at| at.value),
+        variables: words.variables,
+        ssh_keys: words.ssh_keys,
+        power: match power {
+            Some(power) => Some(power?),
+            None => None,
+        },
+        disks: disks.unwrap_or_default(),
+        loader: words.loader.unwrap_or_default(),
+        install_to: install_to.map(|at| at.value),
+    })
+}
+
+/// Refuses a channel or a configuration that the node's profile knows nothing of. One that comes from a group is told
+/// once, for the first of its nodes: `judged` are the places that were told of.
+fn fits(words: &Words, known: &Known<'_>, judged: &mut Vec<usize>, report: &mut Report<'_>) {
+    let profile = words.profile.as_ref().and_then(|name| Some((name, known.profiles.checked.get(name)?)));
+    let Some((name, profile)) = profile else { return };
+    let mut refuse = |at: &At<String>, refused: Refused| {
+        if !judged.contains(&at.span.start) {
+            judged.push(at.span.start);
+            report.refuse(at, refused.context(&format!("with the profile {name}")));
+        }
+    };
+    if let Some(at) = &words.channel {
+        match &profile.kind {
+            ProfileKind::Release(release) => {
+                if let Err(refused) = profiles::channel(release.system, &at.value) {
+                    refuse(at, refused);
+                }
+            }
+            _ => refuse(at, Refused::new("there are no channels")),
+        }
+    }
+    let config = words.config.as_ref().and_then(|at| Some((at, known.configs.checked.get(&at.value)?)));
+    if let Some((at, config)) = config
+        && !profile.provisioners().contains(&config.kind)
+    {
+        let kinds: Vec<_> = profile.provisioners().iter().map(|kind| kind.name()).collect();
+        let hint = match kinds.as_slice() {
+            [] => "it takes no configuration".to_owned(),
+            kinds => format!("it takes {}", kinds.join(", ")),
+        };
+        refuse(at, Refused::new(format!("{} has no reader", config.kind.name())).hint(hint));
+    }
+}
+
+fn power(mut section: Section<'_>, devices: &Named<PowerDevice>, report: &mut Report<'_>) -> Option<Power> {
+    let before = report.problems.len();
+    let device = section.checked(report, "device", |text| devices.named(text));
+    let outlet = section.integer(report, "outlet");
+    let system = section.checked(report, "system", check::system);
+    let wake = section.truth(report, "wake-on-lan");
+    let whole = At { value: (), span: section.span(), key: section.key().to_owned() };
+    section.finish(report);
+    let outlet = outlet.and_then(|at| {
+        at.read(report, |number| match u8::try_from(*number) {
+            Ok(number @ 1..=64) => Ok(number),
+            _ => Err(Refused::new(format!("{number} is no outlet: they count from 1 to 64"))),
+        })
+    });
+    match (device, outlet, system, wake) {
+        (Some(device), Some(outlet), None, None) => {
+            Some(Power::Outlet { device: device.value, outlet: outlet.value })
+        }
+        (Some(device), None, Some(system), None) => {
+            Some(Power::System { device: device.value, system: system.value })
+        }
+        (None, None, None, Some(At { value: true, .. })) => Some(Power::WakeOnLan),
+        // A part that was refused is the reason for what is missing.
+        _ if report.problems.len() > before => None,
+        _ => {
+            let fault = Refused::new("this does not say how the machine is switched");
+            let ways = "{ device = \"…\", outlet = 1 }, { device = \"…\", system = \"1\" } or { wake-on-lan = true }";
+            report.refuse(&whole, fault.hint(format!("write {ways}")));
+            None
+        }
+    }
+}
+
+fn disks(mut section: Section<'_>, report: &mut Report<'_>) -> Disks {
+    let scratch = section.checked(report, "scratch", check::disk_serial);
+    let state = section.checked(report, "state", check::disk_serial);
+    section.finish(report);
+    if let (Some(scratch), Some(state)) = (&scratch, &state)
+        && scratch.value == state.value
+    {
+        report
+            .refuse(state, Refused::new("this disk is the one for scratch: what has to stay needs another"));
+    }
+    Disks { scratch: scratch.map(|at| at.value), state: state.map(|at| at.value) }
+}

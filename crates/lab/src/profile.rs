@@ -1,0 +1,254 @@
+//! What a machine can be asked to boot, and which channel of it.
+
+use std::collections::BTreeMap;
+
+use crate::ConfigKind;
+
+/// What a machine can be asked to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// One line for the menus.
+    pub title: String,
+    /// What kind of system it is.
+    pub kind: ProfileKind,
+    /// More arguments for its kernel.
+    pub arguments: Vec<String>,
+    /// How a node that boots it is armed: made ready to be given what it must keep secret.
+    pub arming: Arming,
+}
+
+/// The kinds of system that can be booted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProfileKind {
+    /// The Debian installer from the network.
+    DebianInstaller {
+        /// The Debian release's number, such as `13`.
+        release: u32,
+        /// The processor that the installer is for.
+        architecture: Architecture,
+        /// The Debian mirror that the installer is told to use; none lets it ask.
+        mirror: Option<Mirror>,
+        /// The SSH keys that open the account on what it installs, as lines of `authorized_keys`; with none,
+        /// the installer asks for a password at the machine.
+        authorized_keys: Vec<String>,
+    },
+    /// A system whose releases come in channels.
+    Release(Release),
+    /// A kernel and what it starts, by paths beneath `/assets/`.
+    Custom {
+        /// The kernel.
+        linux: String,
+        /// The initrds, in the order in which the kernel unpacks them.
+        initrd: Vec<String>,
+        /// The root of a Debian live system: a squashfs that its initrd fetches.
+        live: Option<String>,
+    },
+    /// The machine's own disk.
+    LocalDisk,
+}
+
+/// A system whose releases come in channels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// Which one.
+    pub system: System,
+    /// The processor that it is for.
+    pub architecture: Architecture,
+    /// The channel that nodes follow which name none.
+    pub channel: String,
+    /// The channels that are held at one version.
+    pub versions: BTreeMap<String, String>,
+}
+
+/// The systems whose releases come in channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum System {
+    /// Flatcar Container Linux, which goes on where CoreOS Container Linux ended.
+    Flatcar,
+    /// Fedora CoreOS.
+    FedoraCoreos,
+    /// Talos Linux.
+    Talos,
+    /// Our own Debian that runs from memory: `cargo xtask node-image`.
+    DebianRam,
+}
+
+impl System {
+    /// All of them, by what they are called in `lab.toml` and in paths beneath `/assets/`.
+    pub const NAMES: [(&str, Self); 4] = [
+        ("flatcar", Self::Flatcar),
+        ("fedora-coreos", Self::FedoraCoreos),
+        ("talos", Self::Talos),
+        ("debian-ram", Self::DebianRam),
+    ];
+
+    /// What it is called in `lab.toml` and in paths beneath `/assets/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flatcar => "flatcar",
+            Self::FedoraCoreos => "fedora-coreos",
+            Self::Talos => "talos",
+            Self::DebianRam => "debian-ram",
+        }
+    }
+
+    /// What people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Flatcar => "Flatcar",
+            Self::FedoraCoreos => "Fedora CoreOS",
+            Self::Talos => "Talos",
+            Self::DebianRam => "Debian in memory",
+        }
+    }
+
+    /// Its channels, the usual one first. Talos has none of these names: there a channel is a minor version,
+    /// such as `v1.11`.
+    pub fn channels(self) -> &'static [&'static str] {
+        match self {
+            Self::Flatcar => &["stable", "beta", "alpha", "lts"],
+            Self::FedoraCoreos => &["stable", "testing", "next"],
+            Self::Talos => &[],
+            Self::DebianRam => &["stable", "testing", "sid"],
+        }
+    }
+
+    /// The files of a release that a machine is started with.
+    pub fn files(self) -> Files {
+        match self {
+            Self::Flatcar => Files {
+                linux: "flatcar_production_pxe.vmlinuz",
+                initrd: "flatcar_production_pxe_image.cpio.gz",
+                root: None,
+            },
+            Self::FedoraCoreos => {
+                Files { linux: "kernel", initrd: "initramfs.img", root: Some("rootfs.img") }
+            }
+            Self::Talos => Files { linux: "vmlinuz", initrd: "initramfs.xz", root: None },
+            Self::DebianRam => Files { linux: "linux", initrd: "initrd.img", root: Some("root.squashfs") },
+        }
+    }
+
+    /// How its nodes can be configured, the usual way first. Flatcar's cloud-config is coreos-cloudinit's, an own
+    /// dialect, so it is not in the list: Ignition does all that it did.
+    pub fn provisioners(self) -> &'static [ConfigKind] {
+        match self {
+            Self::Flatcar | Self::FedoraCoreos => &[ConfigKind::Ignition, ConfigKind::Butane],
+            Self::Talos => &[ConfigKind::Talos],
+            Self::DebianRam => &[ConfigKind::CloudConfig, ConfigKind::Ignition, ConfigKind::Butane],
+        }
+    }
+
+    /// The highest version of Ignition's specification that every release of it takes which is still kept up, as
+    /// `(major, minor)`. Debian's Ignition 2.14 takes 3.3; Flatcar has had 3.3 since 3227, and Fedora CoreOS 3.4
+    /// since 38.
+    pub fn ignition(self) -> Option<(u32, u32)> {
+        match self {
+            Self::Flatcar | Self::DebianRam => Some((3, 3)),
+            Self::FedoraCoreos => Some((3, 4)),
+            Self::Talos => None,
+        }
+    }
+}
+
+/// What of a system's release a machine is started with, by the names that the files have in the release's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Files {
+    /// The kernel.
+    pub linux: &'static str,
+    /// The initrd.
+    pub initrd: &'static str,
+    /// The root, where it is a file of its own.
+    pub root: Option<&'static str>,
+}
+
+/// The versions that the Pi has: what the mirror keeps and flips.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Versions {
+    /// The version that a channel has now.
+    pub channels: BTreeMap<(System, Architecture, String), String>,
+    /// The SHA-256 of each file of each version that is there, in small hexadecimal digits.
+    pub files: BTreeMap<(System, Architecture, String), BTreeMap<String, String>>,
+}
+
+impl Versions {
+    /// The version that `channel` of `release` has: the one that the lab holds it at, else what the Pi has now.
+    pub fn of<'a>(&'a self, release: &'a Release, channel: &str) -> Option<&'a str> {
+        let held = release.versions.get(channel);
+        let key = (release.system, release.architecture, channel.to_owned());
+        held.or_else(|| self.channels.get(&key)).map(String::as_str)
+    }
+
+    /// The files of a version and their digests; none where the Pi does not have it.
+    pub fn digests(&self, release: &Release, version: &str) -> Option<&BTreeMap<String, String>> {
+        self.files.get(&(release.system, release.architecture, version.to_owned()))
+    }
+}
+
+/// The processors that a PC or server may have, as Debian calls them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Architecture {
+    /// 64-bit x86.
+    #[default]
+    Amd64,
+    /// 64-bit Arm.
+    Arm64,
+}
+
+impl Architecture {
+    /// All of them, by what they are called in `lab.toml` and in paths beneath `/assets/`.
+    pub const NAMES: [(&str, Self); 2] = [("amd64", Self::Amd64), ("arm64", Self::Arm64)];
+
+    /// What it is called in `lab.toml` and in paths beneath `/assets/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
+impl std::fmt::Display for Architecture {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// When a node is made ready to be given what it must keep secret: its certificates' token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Arming {
+    /// When an operator says so, for one boot.
+    #[default]
+    Operator,
+    /// When the Pi has switched it off and on by itself.
+    PowerCycle,
+    /// At every boot: for nodes in memory, which need it when nobody is there.
+    Itself,
+}
+
+impl Arming {
+    /// All of them, by what they are called in `lab.toml`.
+    pub const NAMES: [(&str, Self); 3] =
+        [("operator", Self::Operator), ("power-cycle", Self::PowerCycle), ("itself", Self::Itself)];
+}
+
+/// A Debian mirror, reached by plain HTTP: the installer checks its signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// Its host, with `:port` where that is not 80.
+    pub host: String,
+    /// The archive's directory, with a leading and without a trailing slash, as in `/debian`.
+    pub directory: String,
+}
+
+impl Profile {
+    /// How its nodes can be configured, the usual way first; any way where the lab alone knows what it starts.
+    pub fn provisioners(&self) -> &'static [ConfigKind] {
+        match &self.kind {
+            ProfileKind::Release(release) => release.system.provisioners(),
+            ProfileKind::DebianInstaller { .. } => &[ConfigKind::Preseed],
+            ProfileKind::Custom { .. } => &ConfigKind::ALL,
+            ProfileKind::LocalDisk => &[],
+        }
+    }
+}

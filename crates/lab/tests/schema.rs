@@ -1,0 +1,74 @@
+//! The schema for editors against real labs, right and wrong.
+
+use jsonschema::Validator;
+use pilotlight_lab::{Lab, parse, schema};
+use serde_json::Value;
+
+const LABS: [(&str, &str); 4] = [
+    ("the default", include_str!("../../../image-overlay/usr/share/pilotlight/lab.toml")),
+    ("the origin's", include_str!("../examples/origin.toml")),
+    ("one node", include_str!("../examples/one-node.toml")),
+    ("proxy", include_str!("../examples/proxy.toml")),
+];
+
+fn validator() -> Validator {
+    let schema = serde_json::from_str(schema()).expect("the schema is JSON");
+    jsonschema::options().build(&schema).expect("the schema is one")
+}
+
+fn good(name: &str, text: &str) -> Lab {
+    parse(text).unwrap_or_else(|problems| panic!("{}", problems.render(name, text, false)))
+}
+
+#[test]
+fn labs_in_the_tree_are_right_by_parser_and_schema() {
+    let validator = validator();
+    for (name, text) in LABS {
+        good(name, text);
+        let value: Value = toml::from_str(text).expect("TOML");
+        let faults: Vec<_> = validator.iter_errors(&value).map(|fault| fault.to_string()).collect();
+        assert!(faults.is_empty(), "{name}: {faults:?}");
+    }
+}
+
+/// What an editor can see, the schema refuses as the parser does.
+#[test]
+fn both_refuse_the_same_mistakes() {
+    let validator = validator();
+    let origin = LABS[1].1;
+    let check = |from: &str, to: &str| {
+        assert!(origin.contains(from), "{from}");
+        let text = origin.replacen(from, to, 1);
+        assert!(parse(&text).is_err(), "{to}");
+        let value: Value = toml::from_str(&text).expect("TOML");
+        assert!(!validator.is_valid(&value), "{to}");
+    };
+    check("kind = \"flatcar\"", "kind = \"coreos\"");
+    check("arm = \"itself\"", "arm = \"never\"");
+    check("extends = \"all\"", "extend = \"all\"");
+    check("role = \"controller\"", "role = \"master\"");
+    check("loader = \"undionly\"", "loader = \"lilo\"");
+    check("outlet = 1", "outlet = 0");
+    check("kind = \"web-switch\"", "kind = \"snmp\"");
+    check("version = \"1.34.1\"", "version = \"1.34\"");
+    check("mac = \"52:54:00:77:00:01\"", "mac = \"52:54:00:77:00\"");
+    check("address = \"10.77.0.1/24\"", "address = \"10.77.0.1\"");
+    check("[network]", "[netwrok]");
+    check("cores = 4", "4cores = 4");
+}
+
+#[test]
+fn what_a_group_says_holds_for_its_nodes() {
+    let lab = good("the origin's", LABS[1].1);
+    let node = |name: &str| lab.node_by_name(name).expect("it is there");
+    let words = |name: &str| {
+        let node = node(name);
+        (node.profile.as_deref(), node.channel.as_deref(), node.role.map(|role| role.name()))
+    };
+    assert_eq!(words("node1"), (Some("flatcar"), Some("stable"), Some("controller")));
+    assert_eq!(words("node2"), (Some("flatcar"), Some("stable"), Some("worker")));
+    assert_eq!(words("node4"), (Some("flatcar"), Some("alpha"), Some("worker")));
+    assert_eq!(words("node7"), (Some("flatcar"), Some("beta"), Some("worker")));
+    assert_eq!(node("node7").ssh_keys.len(), 1);
+    assert_eq!(lab.kubernetes.as_ref().map(|one| one.api.as_str()), Some("10.77.0.11"));
+}
