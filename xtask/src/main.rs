@@ -14,6 +14,7 @@ mod mend;
 mod publish;
 mod push;
 mod run;
+mod show;
 mod size;
 mod soak;
 mod test;
@@ -60,6 +61,8 @@ enum Verb {
     Boards,
     /// Check a lab.toml and say everything that is wrong with it
     Check(check::Arguments),
+    /// Show all that one node of a lab would get, in full
+    Show(show::Arguments),
     /// Say what is on this machine, what would be fetched, and how much
     Doctor(doctor::Arguments),
     /// Say what the image spends by package and by file, and what a removal would save
@@ -123,6 +126,7 @@ impl Verb {
             | Self::Fuzz(_)
             | Self::Boards
             | Self::Check(_)
+            | Self::Show(_)
             | Self::Doctor(_) => None,
         }
     }
@@ -140,6 +144,7 @@ impl Verb {
             Self::Lock(arguments) => lock::run(arguments),
             Self::Boards => boards::run(),
             Self::Check(arguments) => check::run(arguments),
+            Self::Show(arguments) => show::run(arguments),
             Self::Doctor(arguments) => doctor::run(arguments),
             Self::Bench(arguments) => bench::run(arguments),
             Self::Size(arguments) => size::run(arguments),

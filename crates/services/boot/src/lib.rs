@@ -9,6 +9,7 @@
 //! [`install_to`](pilotlight_lab::Node::install_to).
 
 mod client;
+mod describe;
 mod grub;
 mod ipxe;
 mod kernel;
@@ -17,6 +18,7 @@ mod pxelinux;
 mod url;
 
 pub use client::{Architecture, BootFile, Client, U_BOOT_FOLDER, boot_file};
+pub use describe::describe;
 pub use grub::grub_config;
 pub use ipxe::{autoexec_ipxe, boot_ipxe, ipxe_script};
 pub use preseed::preseed;

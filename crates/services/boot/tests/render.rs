@@ -1,9 +1,9 @@
 //! Everything that a machine is given, as it is sent.
 
 use pilotlight_boot::{
-    autoexec_ipxe, boot_ipxe, grub_config, ipxe_script, preseed, pxelinux_config, u_boot_config,
+    autoexec_ipxe, boot_ipxe, describe, grub_config, ipxe_script, preseed, pxelinux_config, u_boot_config,
 };
-use pilotlight_lab::{Lab, MacAddr, parse};
+use pilotlight_lab::{Architecture, Lab, MacAddr, System, parse};
 
 const LAB: &str = r#"
 [network]
@@ -247,4 +247,116 @@ fn no_disk_is_written_to_unasked() {
     let script = script(LAB, Some("52:54:00:00:00:02"));
     let (before, after) = script.split_once(":profile-serial").expect("its own entry");
     assert!(!before.contains("preseed.cfg") && after.contains("preseed.cfg"), "{script}");
+}
+
+/// Every kind of system that there is, each on a node of its own.
+const SYSTEMS: &str = r#"
+[network]
+address = "10.77.0.1/24"
+[profiles]
+flatcar = { kind = "flatcar", arguments = ["console=ttyS0"] }
+held = { kind = "flatcar", versions = { stable = "3975.2.0" } }
+fcos = { kind = "fedora-coreos" }
+talos = { kind = "talos" }
+ram = { kind = "debian-ram" }
+live = { kind = "debian-live", linux = "files/linux", initrd = ["files/initrd"], root = "files/fs.squashfs" }
+custom = { kind = "custom", linux = "files/bzImage", initrd = ["files/a", "files/b"] }
+[configs.fire]
+kind = "ignition"
+template = ""
+[groups]
+none = {}
+[[nodes]]
+name = "ram"
+mac = "52:54:00:00:00:01"
+address = "10.77.0.11"
+profile = "ram"
+[[nodes]]
+name = "fire"
+mac = "52:54:00:00:00:02"
+address = "10.77.0.12"
+profile = "ram"
+config = "fire"
+channel = "testing"
+[[nodes]]
+name = "talos"
+mac = "52:54:00:00:00:03"
+address = "10.77.0.13"
+profile = "talos"
+[[nodes]]
+name = "fcos"
+mac = "52:54:00:00:00:04"
+address = "10.77.0.14"
+profile = "fcos"
+channel = "next"
+[[nodes]]
+name = "flatcar"
+mac = "52:54:00:00:00:05"
+address = "10.77.0.15"
+profile = "flatcar"
+channel = "beta"
+"#;
+
+/// The lab of every kind, on a Pi that has a version of each channel that its nodes follow, but for the one that is
+/// held and for Flatcar's stable.
+fn systems() -> Lab {
+    let mut lab = lab(SYSTEMS);
+    let amd64 = Architecture::Amd64;
+    for (system, channel, version) in [
+        (System::Flatcar, "beta", "4372.1.0"),
+        (System::FedoraCoreos, "next", "43.20251024.1.0"),
+        (System::Talos, "v1.11", "v1.11.3"),
+        (System::DebianRam, "stable", "13-0123abcd"),
+        (System::DebianRam, "testing", "14-4567cdef"),
+    ] {
+        lab.versions.channels.insert((system, amd64, channel.to_owned()), version.to_owned());
+        let digests = [(system.files().root.unwrap_or("linux").to_owned(), "a".repeat(64))];
+        lab.versions.files.insert((system, amd64, version.to_owned()), digests.into());
+    }
+    lab
+}
+
+#[test]
+fn systems_in_ipxe() {
+    let lab = systems();
+    for node in &lab.nodes {
+        insta::assert_snapshot!(
+            format!("ipxe_of_the_system_{}", node.name),
+            ipxe_script(&lab, Some(node.mac))
+        );
+    }
+}
+
+#[test]
+fn systems_elsewhere() {
+    let lab = systems();
+    insta::assert_snapshot!(pxelinux_config(&lab, "01-52-54-00-00-00-02").expect("the node is in the lab"));
+    insta::assert_snapshot!(
+        grub_config(&lab, "grub.cfg-01-52-54-00-00-00-01").expect("the node is in the lab")
+    );
+}
+
+/// A version that the Pi no longer has is never started, whatever a channel says.
+#[test]
+fn what_is_not_there_is_not_started() {
+    let mut lab = systems();
+    lab.versions.files.clear();
+    for node in lab.nodes.clone() {
+        let script = ipxe_script(&lab, Some(node.mac));
+        let own = script.split_once(&format!("\n:profile-{}\n", node.profile.unwrap())).unwrap().1;
+        let own = own.split("\n\n").next().unwrap();
+        assert!(own.starts_with("echo ") && own.ends_with("goto failed"), "{own}");
+    }
+}
+
+#[test]
+fn a_node_of_the_origins_lab_in_full() {
+    let lab = lab(include_str!("../../../lab/examples/origin.toml"));
+    insta::assert_snapshot!(describe(&lab, lab.node_by_name("node7").expect("it is there")));
+}
+
+#[test]
+fn a_node_that_installs_in_full() {
+    let lab = lab(LAB);
+    insta::assert_snapshot!(describe(&lab, lab.node_by_name("installs").expect("it is there")));
 }

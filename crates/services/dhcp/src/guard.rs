@@ -148,35 +148,14 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use dhcproto::v4::Flags;
-    use pilotlight_lab::{Mode, Network};
 
     use super::*;
     use crate::packet::Draft;
 
     fn lab(probe_first: bool) -> Lab {
-        let network = Network {
-            interface: "eth0".into(),
-            address: Ipv4Addr::new(10, 77, 0, 1),
-            prefix: 24,
-            mode: Mode::Server,
-            domain: "lab".into(),
-            router: None,
-            dns: vec![],
-            upstream: vec![],
-            pool: None,
-            lease: Duration::from_secs(600),
-            probe_first,
-        };
-        Lab {
-            network,
-            tftp: Default::default(),
-            nodes: vec![],
-            profiles: Default::default(),
-            operators: vec![],
-        }
+        let text = format!("network = {{ address = \"10.77.0.1/24\", probe-first = {probe_first} }}");
+        pilotlight_lab::parse(&text).unwrap()
     }
 
     fn offer(xid: u32, server: Option<Ipv4Addr>) -> Vec<u8> {

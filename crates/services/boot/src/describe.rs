@@ -1,0 +1,122 @@
+//! All that one node would get, for people: what the lab comes to for it, and every text that it would be sent.
+
+use std::fmt::{self, Write};
+
+use pilotlight_lab::{Lab, Node, Power, ProfileKind, Variable};
+
+use crate::{
+    Architecture, Client, boot_file, grub_config, ipxe_script,
+    kernel::{Start, start},
+    preseed, pxelinux_config,
+};
+
+/// What `node` would get, expanded: groups taken in, names resolved, and each text in full.
+pub fn describe(lab: &Lab, node: &Node) -> String {
+    let mut out = String::new();
+    words(&mut out, lab, node);
+    loaders(&mut out, lab, node);
+    let name = format!("01-{}", node.mac.hyphenated());
+    part(&mut out, &format!("/ipxe?mac={}", node.mac.hyphenated()), &ipxe_script(lab, Some(node.mac)));
+    let pxelinux = pxelinux_config(lab, &name).unwrap_or_default();
+    part(&mut out, &format!("pxelinux.cfg/{name}"), &pxelinux);
+    let grub = grub_config(lab, &format!("grub.cfg-{name}")).unwrap_or_default();
+    part(&mut out, &format!("grub/grub.cfg-{name}"), &grub);
+    if let Some(text) = preseed(lab, node) {
+        part(&mut out, &crate::preseed_path(node.mac), &text);
+    }
+    out
+}
+
+fn words(out: &mut String, lab: &Lab, node: &Node) {
+    let mut line = |what: &str, value: &dyn fmt::Display| _ = writeln!(out, "{what:<12}{value}");
+    line("name", &format_args!("{}.{}", node.name, lab.network.domain));
+    line("mac", &node.mac);
+    match node.address {
+        Some(address) => line("address", &format_args!("{address}/{}", lab.network.prefix)),
+        None => line("address", &"from the wire's own DHCP server"),
+    }
+    if let Some(group) = &node.group {
+        line("group", group);
+    }
+    if let Some(role) = node.role {
+        line("role", &role.name());
+    }
+    let profile = node.profile.as_ref().and_then(|name| Some((name, lab.profiles.get(name)?)));
+    match profile {
+        Some((name, profile)) => {
+            line("profile", &format_args!("{name}: {}", profile.title));
+            if let ProfileKind::Release(release) = &profile.kind {
+                let channel = node.channel.as_ref().unwrap_or(&release.channel);
+                match release.versions.get(channel) {
+                    Some(version) => line("channel", &format_args!("{channel}, held at {version}")),
+                    None => line("channel", channel),
+                }
+            }
+            if let Start::Missing(what) = start(lab, name, profile, Some(node)) {
+                line("amiss", &what);
+            }
+        }
+        None => line("profile", &"none: the menu, and its own disk when nobody chooses"),
+    }
+    if let Some(config) = &node.config {
+        let kind = lab.configs.get(config).map_or("", |config| config.kind.name());
+        line("config", &format_args!("{config} ({kind})"));
+    }
+    for (name, value) in &node.variables {
+        line("variable", &format_args!("{name} = {}", Shown(value)));
+    }
+    for key in &node.ssh_keys {
+        line("ssh key", key);
+    }
+    match &node.power {
+        Some(Power::Outlet { device, outlet }) => line("power", &format_args!("outlet {outlet} of {device}")),
+        Some(Power::System { device, system }) => line("power", &format_args!("system {system} of {device}")),
+        Some(Power::WakeOnLan) => line("power", &"woken by a magic packet"),
+        None => {}
+    }
+    for (what, serial) in [("scratch", &node.disks.scratch), ("state", &node.disks.state)] {
+        if let Some(serial) = serial {
+            line("disk", &format_args!("{serial} for {what}, formatted only when blank or already ours"));
+        }
+    }
+    match &node.install_to {
+        Some(disk) => line("install-to", &format_args!("{disk}, which an installation ERASES")),
+        None => line("install-to", &"no disk: nothing is ever written without a hand at the machine"),
+    }
+}
+
+fn loaders(out: &mut String, lab: &Lab, node: &Node) {
+    let firmware = [
+        ("BIOS", Architecture::Bios, false),
+        ("UEFI x64", Architecture::UefiX64, false),
+        ("UEFI x64, HTTP", Architecture::UefiX64, true),
+        ("UEFI arm64", Architecture::UefiArm64, false),
+    ];
+    for (what, architecture, http_boot) in firmware {
+        let client = Client { mac: node.mac, architecture, ipxe: false, uuid: None, http_boot };
+        if let Some(file) = boot_file(lab, &client) {
+            _ = writeln!(out, "{:<12}{what}: {}", "loader", file.file);
+        }
+    }
+}
+
+fn part(out: &mut String, name: &str, text: &str) {
+    _ = write!(out, "\n==> {name}\n{text}");
+}
+
+/// A variable as TOML has it.
+struct Shown<'a>(&'a Variable);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Variable::Text(text) => write!(out, "{text:?}"),
+            Variable::Integer(number) => write!(out, "{number}"),
+            Variable::Truth(truth) => write!(out, "{truth}"),
+            Variable::List(list) => {
+                let items: Vec<_> = list.iter().map(|item| Shown(item).to_string()).collect();
+                write!(out, "[{}]", items.join(", "))
+            }
+        }
+    }
+}
