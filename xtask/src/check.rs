@@ -38,7 +38,15 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Option<Lab>> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the lab {name}"))?;
     match pilotlight_lab::parse(&text) {
-        Ok(lab) => Ok(Some(lab)),
+        Ok(lab) => {
+            // What a template comes to is seen only with a node's own values in it.
+            let provisions = lab.nodes.iter().map(|node| pilotlight_provision::provision(&lab, node));
+            let faults: Vec<_> = provisions.filter_map(Result::err).collect();
+            for fault in &faults {
+                eprintln!("error: {fault}");
+            }
+            Ok(faults.is_empty().then_some(lab))
+        }
         Err(problems) => {
             eprint!("{}", problems.render(&name, &text, ui::colour()));
             Ok(None)

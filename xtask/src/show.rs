@@ -22,6 +22,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Some(lab) = check::read(&arguments.lab)? else { return Ok(ExitCode::from(1)) };
     let node = lab.node_by_name(&arguments.node).with_context(|| unknown(&lab, &arguments.node))?;
     print!("{}", pilotlight_boot::describe(&lab, node));
+    let provision = pilotlight_provision::provision(&lab, node)?;
+    for text in provision.into_iter().flat_map(|provision| provision.texts) {
+        print!("\n==> /node/{}/{}\n{}", node.mac.hyphenated(), text.name, text.body);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

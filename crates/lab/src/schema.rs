@@ -1,7 +1,7 @@
 //! The JSON Schema of `lab.toml`, by which editors complete and check it as it is written.
 
 /// The schema (JSON Schema draft 2020-12). It knows every key and every word of the language; what only the whole
-/// file shows (names that refer to nothing, addresses outside the network) is [`parse`](crate::parse)'s to find.
+/// file shows (names that refer to nothing, addresses outside the network) is [`parse`](crate::parse())'s to find.
 pub fn schema() -> &'static str {
     include_str!("../lab.schema.json")
 }

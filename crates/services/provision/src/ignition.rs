@@ -1,0 +1,61 @@
+//! Ignition's configuration, specification 3 (coreos/ignition, `docs/configuration-v3_3.md`).
+//!
+//! What every node gets is a configuration of our own; the lab's is merged into it by Ignition itself, by the rules of
+//! its specification, from a `data:` URL. So each may be of its own version.
+
+use pilotlight_lab::{Node, Profile};
+use serde_json::{Value, json};
+
+use crate::{account, template::base64};
+
+/// Ours is of this version: all that is kept up takes it.
+const OURS: &str = "3.3.0";
+
+/// The configuration; `own` is the lab's, `highest` the version of the specification that the node's system takes.
+pub(crate) fn config(
+    node: &Node,
+    profile: &Profile,
+    own: Option<&str>,
+    highest: Option<(u32, u32)>,
+) -> Result<String, String> {
+    let mut config = json!({
+        "ignition": { "version": OURS },
+        "passwd": { "users": [{ "name": account(profile), "sshAuthorizedKeys": node.ssh_keys }] },
+        "storage": { "files": [{
+            "path": "/etc/hostname",
+            "mode": 0o644,
+            "overwrite": true,
+            "contents": { "source": data(&format!("{}\n", node.name)) },
+        }] },
+    });
+    if let Some(own) = own {
+        let value: Value = serde_json::from_str(own).map_err(|error| error.to_string())?;
+        fits(&value, highest)?;
+        config["ignition"]["config"] = json!({ "merge": [{ "source": data(&value.to_string()) }] });
+    }
+    Ok(format!("{config:#}\n"))
+}
+
+/// A text as a URL that holds it.
+pub(crate) fn data(text: &str) -> String {
+    format!("data:;base64,{}", base64(text))
+}
+
+fn fits(config: &Value, highest: Option<(u32, u32)>) -> Result<(), String> {
+    let version = config.pointer("/ignition/version").and_then(Value::as_str);
+    let version = version.ok_or("it has no ignition.version, as in \"3.3.0\"")?;
+    let mut numbers = version.split('.').map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor)), Some(Ok(_)), None) =
+        (numbers.next(), numbers.next(), numbers.next(), numbers.next())
+    else {
+        return Err(format!("its ignition.version {version:?} is no version, as in \"3.3.0\""));
+    };
+    let highest = highest.unwrap_or((3, u32::MAX));
+    if major != 3 || (major, minor) > highest {
+        let most = if highest.1 == u32::MAX { "3".to_owned() } else { format!("3.{}", highest.1) };
+        return Err(format!(
+            "the node's system takes Ignition's specification {most} at the most, not {version}"
+        ));
+    }
+    Ok(())
+}
