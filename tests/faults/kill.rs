@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use pilotlight_card::pass_over_roots;
 use pilotlight_disk::{BlockMap, block_map::BLOCK};
 use pilotlight_emulator::fault::Random;
 use pilotlight_tests::surroundings::{self, Tools};
@@ -39,7 +40,7 @@ pub(crate) fn at_any_moment() -> Result<()> {
         match round % 4 {
             0 => desk.empty_cache_again()?,
             2 => desk.forget_roots()?,
-            3 => pass_over_roots(&desk)?,
+            3 => pass_over_roots(&desk.path("target"))?,
             _ => {}
         }
         let moment = Duration::from_millis(random.below(u64::try_from(whole.as_millis())?));
@@ -61,7 +62,7 @@ pub(crate) fn at_any_moment() -> Result<()> {
     fs::remove_file(desk.image())?;
     // All of it, with what is in the cache by now and the pieces of what roots were left, and once more from the packages
     // as they lie there.
-    pass_over_roots(&desk)?;
+    pass_over_roots(&desk.path("target"))?;
     for _ in 0..2 {
         desk.makes_image(Some(&server))?;
         desk.forget_roots()?;
@@ -87,7 +88,7 @@ pub(crate) fn damaged_pieces() -> Result<()> {
     desk.makes_image(Some(&server))?;
     for (what, damage) in damages {
         for file in FILES {
-            pass_over_roots(&desk)?;
+            pass_over_roots(&desk.path("target"))?;
             let roots = desk.path("target/roots");
             for name in names(&roots)? {
                 let path = roots.join(name).join(file);
@@ -99,19 +100,6 @@ pub(crate) fn damaged_pieces() -> Result<()> {
             }
             desk.makes_image(Some(&server)).with_context(|| format!("{what}: {file}"))?;
         }
-    }
-    Ok(())
-}
-
-/// Has the next run make its root anew, out of the pieces of those that there are.
-fn pass_over_roots(desk: &Desk) -> Result<()> {
-    let roots = desk.path("target/roots");
-    for name in names(&roots)?.iter().filter(|name| !name.starts_with('.') && !name.ends_with(".passed")) {
-        let passed = roots.join(format!("{name}.passed"));
-        if passed.exists() {
-            fs::remove_dir_all(&passed)?;
-        }
-        fs::rename(roots.join(name), passed)?;
     }
     Ok(())
 }

@@ -40,8 +40,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Option<Lab>> {
     match pilotlight_lab::parse(&text) {
         Ok(lab) => {
             // What a template comes to is seen only with a node's own values in it.
-            let provisions = lab.nodes.iter().map(|node| pilotlight_provision::provision(&lab, node));
-            let faults: Vec<_> = provisions.filter_map(Result::err).collect();
+            let faults = pilotlight_provision::faults(&lab);
             for fault in &faults {
                 eprintln!("error: {fault}");
             }

@@ -1,5 +1,7 @@
 //! How nodes are configured: the lab's own templates.
 
+use crate::words::words;
+
 /// A template, out of which each node's own configuration is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -26,30 +28,10 @@ pub enum ConfigKind {
     Text,
 }
 
-impl ConfigKind {
-    /// All of them, by what they are called in `lab.toml`.
-    pub const NAMES: [(&str, Self); 6] = [
-        ("cloud-config", Self::CloudConfig),
-        ("ignition", Self::Ignition),
-        ("butane", Self::Butane),
-        ("preseed", Self::Preseed),
-        ("talos", Self::Talos),
-        ("text", Self::Text),
-    ];
+words!(ConfigKind { CloudConfig = "cloud-config", Ignition = "ignition", Butane = "butane", Preseed = "preseed", Talos = "talos", Text = "text" });
 
+impl ConfigKind {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::CloudConfig, Self::Ignition, Self::Butane, Self::Preseed, Self::Talos, Self::Text];
-
-    /// What it is called in `lab.toml`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::CloudConfig => "cloud-config",
-            Self::Ignition => "ignition",
-            Self::Butane => "butane",
-            Self::Preseed => "preseed",
-            Self::Talos => "talos",
-            Self::Text => "text",
-        }
-    }
 }

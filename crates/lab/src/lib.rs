@@ -16,6 +16,7 @@ mod profile;
 mod schema;
 mod section;
 mod value;
+mod words;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use crate::{MacAddr, Power, Variable};
+use crate::{MacAddr, Power, Variable, words::words};
 
 /// A machine known by name. What its group says is in it already; its own words count more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,18 +48,7 @@ pub enum Role {
     Worker,
 }
 
-impl Role {
-    /// All of them, by what they are called in `lab.toml`.
-    pub const NAMES: [(&str, Self); 2] = [("controller", Self::Controller), ("worker", Self::Worker)];
-
-    /// What it is called in `lab.toml`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Controller => "controller",
-            Self::Worker => "worker",
-        }
-    }
-}
+words!(Role { Controller = "controller", Worker = "worker" });
 
 /// The disks of a node that its system may use, each by the serial number that the disk reports. They are formatted
 /// only when blank, or when they were made so before; any other disk is left as it is.
@@ -87,13 +76,4 @@ pub enum Loader {
     Grub,
 }
 
-impl Loader {
-    /// All of them, by what they are called in `lab.toml`.
-    pub const NAMES: [(&str, Self); 5] = [
-        ("ipxe", Self::Ipxe),
-        ("undionly", Self::Undionly),
-        ("pxelinux", Self::Pxelinux),
-        ("lpxelinux", Self::Lpxelinux),
-        ("grub", Self::Grub),
-    ];
-}
+words!(Loader { Ipxe = "ipxe", Undionly = "undionly", Pxelinux = "pxelinux", Lpxelinux = "lpxelinux", Grub = "grub" });

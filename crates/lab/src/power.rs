@@ -1,5 +1,7 @@
 //! What switches machines on and off.
 
+use crate::words::words;
+
 /// How a node is switched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Power {
@@ -42,7 +44,4 @@ pub enum DeviceKind {
     Redfish,
 }
 
-impl DeviceKind {
-    /// All of them, by what they are called in `lab.toml`.
-    pub const NAMES: [(&str, Self); 2] = [("web-switch", Self::WebSwitch), ("redfish", Self::Redfish)];
-}
+words!(DeviceKind { WebSwitch = "web-switch", Redfish = "redfish" });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ConfigKind;
+use crate::{ConfigKind, words::words};
 
 /// What a machine can be asked to boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Release {
     pub versions: BTreeMap<String, String>,
 }
 
-/// The systems whose releases come in channels.
+/// The systems whose releases come in channels. Their names are the first part of their paths beneath `/assets/`, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum System {
     /// Flatcar Container Linux, which goes on where CoreOS Container Linux ended.
@@ -73,25 +73,9 @@ pub enum System {
     DebianRam,
 }
 
+words!(System { Flatcar = "flatcar", FedoraCoreos = "fedora-coreos", Talos = "talos", DebianRam = "debian-ram" });
+
 impl System {
-    /// All of them, by what they are called in `lab.toml` and in paths beneath `/assets/`.
-    pub const NAMES: [(&str, Self); 4] = [
-        ("flatcar", Self::Flatcar),
-        ("fedora-coreos", Self::FedoraCoreos),
-        ("talos", Self::Talos),
-        ("debian-ram", Self::DebianRam),
-    ];
-
-    /// What it is called in `lab.toml` and in paths beneath `/assets/`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Flatcar => "flatcar",
-            Self::FedoraCoreos => "fedora-coreos",
-            Self::Talos => "talos",
-            Self::DebianRam => "debian-ram",
-        }
-    }
-
     /// What people call it.
     pub fn title(self) -> &'static str {
         match self {
@@ -195,18 +179,7 @@ pub enum Architecture {
     Arm64,
 }
 
-impl Architecture {
-    /// All of them, by what they are called in `lab.toml` and in paths beneath `/assets/`.
-    pub const NAMES: [(&str, Self); 2] = [("amd64", Self::Amd64), ("arm64", Self::Arm64)];
-
-    /// What it is called in `lab.toml` and in paths beneath `/assets/`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        }
-    }
-}
+words!(Architecture { Amd64 = "amd64", Arm64 = "arm64" });
 
 impl std::fmt::Display for Architecture {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -226,11 +199,7 @@ pub enum Arming {
     Itself,
 }
 
-impl Arming {
-    /// All of them, by what they are called in `lab.toml`.
-    pub const NAMES: [(&str, Self); 3] =
-        [("operator", Self::Operator), ("power-cycle", Self::PowerCycle), ("itself", Self::Itself)];
-}
+words!(Arming { Operator = "operator", PowerCycle = "power-cycle", Itself = "itself" });
 
 /// A Debian mirror, reached by plain HTTP: the installer checks its signature.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -92,7 +92,13 @@ fn every_mistake_is_said() {
             "disks = { scratch = \"S1\", state = \"S1\" }",
             "disks = { scratch = \"a b\" }",
             "[groups.x]\nextends = \"y\"\n[groups.y]\nextends = \"x\"",
+            "[groups.x]\nextends = \"x\"",
+            "[groups.x]\nextends = \"y\"\n[groups.y]\nextends = \"y\"",
             "[groups.x]\nextends = \"nobody\"",
+            &(1..9)
+                .map(|n| format!("[groups.g{n}]\nextends = \"g{}\"\n", n + 1))
+                .chain(["[groups.g9]".to_owned()])
+                .collect::<String>(),
             "[profiles.p]\nkind = \"flatcar\"\nchannel = \"edge\"",
             "[profiles.p]\nkind = \"flatcar\"\nversions = { stable = \"../1\", nightly = \"1\" }",
             "[profiles.p]\nkind = \"custom\"\nlinux = \"../etc/shadow\"",

@@ -91,9 +91,9 @@ pub(crate) fn run(arguments: &Arguments, image: &Image) -> anyhow::Result<()> {
         }),
         ("one package new, root made anew", &|| {
             workshop.forget_package(CHANGED)?;
-            workshop.pass_over_roots()
+            pilotlight_card::pass_over_roots(&workshop.target())
         }),
-        ("warm: packages unpacked, root made anew", &|| workshop.pass_over_roots()),
+        ("warm: packages unpacked, root made anew", &|| pilotlight_card::pass_over_roots(&workshop.target())),
         ("the lab changed", &|| Ok(())),
     ];
     let mut medians = Vec::new();

@@ -43,6 +43,7 @@ pub use pilotlight_inventory::spend;
 use pilotlight_lab::paths;
 pub use pilotlight_rootfs::compare::Verdict;
 use pilotlight_tree::{Kind, Meta, Node, Tree, TreePath};
+pub use root::pass_over as pass_over_roots;
 pub use workshop::{BASE, Changes, Settings, Toolset, Workshop, check_lock, gone, lock_path, relock, review};
 
 /// What card to make.
@@ -199,14 +200,6 @@ impl Workshop {
     /// The lab that every image brings along.
     pub fn default_lab(&self) -> PathBuf {
         self.workspace.join("image-overlay").join(paths::DEFAULT_LAB.trim_start_matches('/'))
-    }
-
-    /// Has the next image make its root anew, out of the pieces of those that were made.
-    ///
-    /// # Errors
-    /// A folder cannot be renamed.
-    pub fn pass_over_roots(&self) -> anyhow::Result<()> {
-        root::pass_over(&self.target())
     }
 
     /// Forgets every root that was made, with all its pieces.

@@ -422,8 +422,11 @@ fn roots(target: &Path) -> PathBuf {
     target.join("roots")
 }
 
-/// Has every root made anew.
-pub(crate) fn pass_over(target: &Path) -> anyhow::Result<()> {
+/// Has the next image make its root anew, out of the pieces of those in the folder `target`.
+///
+/// # Errors
+/// A folder cannot be renamed.
+pub fn pass_over(target: &Path) -> anyhow::Result<()> {
     let roots = roots(target);
     stock::pass_over(&roots).with_context(|| format!("cannot rename a folder in {}", roots.display()))
 }

@@ -60,16 +60,21 @@ pub(super) fn nodes(file: &mut Section<'_>, known: &Known<'_>, report: &mut Repo
             extends.read(report, |name| groups.named(name));
         }
     }
-    let mut circles = Vec::new();
-    let whole: BTreeMap<&str, Words> = groups
-        .checked
-        .keys()
-        .map(|name| (name.as_str(), lab.clone().and(&inherited(name, &groups, &mut circles))))
-        .collect();
-    for at in circles {
-        let hint = format!("{MAX_DEPTH} groups that extend one another are the most");
-        report.refuse(&at, Refused::new("this group extends itself, by way of others").hint(hint));
+    let names = || groups.checked.keys().map(String::as_str);
+    for name in names() {
+        let refused = match line_of(name, &groups) {
+            Ok(_) => continue,
+            Err(fault) => fault,
+        };
+        if let Some(extends) = groups.checked.get(name).and_then(|group| group.extends.as_ref()) {
+            report.refuse(extends, refused);
+        }
     }
+    let whole = |name| {
+        let line = line_of(name, &groups).unwrap_or_default();
+        line.into_iter().rev().fold(lab.clone(), Words::and)
+    };
+    let whole: BTreeMap<&str, Words> = names().map(|name| (name, whole(name))).collect();
     let mut seen = Seen::default();
     let mut judged = Vec::new();
     let sections = file.sections(report, "nodes");
@@ -83,20 +88,24 @@ pub(super) fn nodes(file: &mut Section<'_>, known: &Known<'_>, report: &mut Repo
     nodes.into_iter().collect()
 }
 
-/// What a group says together with those that it extends, the farthest first.
-fn inherited(name: &str, groups: &Named<Group>, circles: &mut Vec<At<String>>) -> Words {
-    let mut line = Vec::new();
-    let mut next = groups.checked.get(name);
-    while let Some(group) = next {
-        if line.len() == MAX_DEPTH {
-            // Told at the group that the walk began with, and only where it has words of its own to point at.
-            circles.extend(groups.checked.get(name).and_then(|group| group.extends.clone()));
-            break;
+/// The words of a group and of those that it extends, the nearest first. A circle farther up is told of there.
+fn line_of<'g>(name: &'g str, groups: &'g Named<Group>) -> Result<Vec<&'g Words>, Refused> {
+    let (mut line, mut seen) = (Vec::new(), Vec::new());
+    let mut next = Some(name);
+    while let Some((at, group)) = next.and_then(|at| Some((at, groups.checked.get(at)?))) {
+        match seen.iter().position(|earlier| *earlier == at) {
+            Some(0) => return Err(Refused::new("this group extends itself, at once or by way of others")),
+            Some(_) => break,
+            None if line.len() == MAX_DEPTH => {
+                return Err(Refused::new(format!("{MAX_DEPTH} groups that extend one another are the most")));
+            }
+            None => {}
         }
+        seen.push(at);
         line.push(&group.words);
-        next = group.extends.as_ref().and_then(|extends| groups.checked.get(&extends.value));
+        next = group.extends.as_ref().map(|at| at.value.as_str());
     }
-    line.into_iter().rev().fold(Words::default(), Words::and)
+    Ok(line)
 }
 
 impl Words {

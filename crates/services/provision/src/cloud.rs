@@ -10,8 +10,8 @@ use crate::{Text, template};
 
 const HEADER: &str = "#cloud-config\n";
 
-/// The four files; `own` is what came of the lab's template.
-pub(crate) fn texts(lab: &Lab, node: &Node, own: Option<&str>) -> Result<Vec<Text>, String> {
+/// The four files; `account` is what the lab's keys open, `own` what came of the lab's template.
+pub(crate) fn texts(lab: &Lab, node: &Node, account: &str, own: Option<&str>) -> Result<Vec<Text>, String> {
     let user = match own {
         Some(text) => {
             let value = template::yaml(text)?;
@@ -39,17 +39,17 @@ pub(crate) fn texts(lab: &Lab, node: &Node, own: Option<&str>) -> Result<Vec<Tex
     Ok(vec![
         Text { name: "user-data", body: user },
         Text { name: "meta-data", body: pretty(&meta) },
-        Text { name: "vendor-data", body: format!("{HEADER}{}", pretty(&vendor(lab, node))) },
+        Text { name: "vendor-data", body: format!("{HEADER}{}", pretty(&vendor(lab, node, account))) },
         Text { name: "network-config", body: pretty(&network) },
     ])
 }
 
-fn vendor(lab: &Lab, node: &Node) -> Value {
+fn vendor(lab: &Lab, node: &Node, account: &str) -> Value {
     json!({
         "hostname": node.name,
         "fqdn": format!("{}.{}", node.name, lab.network.domain),
         "users": [{
-            "name": "debian",
+            "name": account,
             "shell": "/bin/bash",
             "sudo": "ALL=(ALL) NOPASSWD:ALL",
             "lock_passwd": true,

@@ -102,9 +102,11 @@ pub fn provision(lab: &Lab, node: &Node) -> Result<Option<Provision>, ProvisionE
     let highest = system(profile).and_then(System::ignition);
     let one = |name, body| vec![Text { name, body }];
     let (kind, texts) = match kind {
-        ConfigKind::CloudConfig => {
-            (kind, cloud::texts(lab, node, own.as_deref()).map_err(|what| fault("cloud-config", what))?)
-        }
+        ConfigKind::CloudConfig => (
+            kind,
+            cloud::texts(lab, node, account(profile), own.as_deref())
+                .map_err(|what| fault("cloud-config", what))?,
+        ),
         ConfigKind::Ignition => {
             let text = ignition::config(node, profile, own.as_deref(), highest);
             (kind, one("ignition", text.map_err(|what| fault("Ignition configuration", what))?))
@@ -124,6 +126,11 @@ pub fn provision(lab: &Lab, node: &Node) -> Result<Option<Provision>, ProvisionE
         ConfigKind::Text => (kind, one("config", own.unwrap_or_default())),
     };
     Ok(Some(Provision { kind, texts }))
+}
+
+/// What keeps the nodes of `lab` from being configured, in the order of the file; empty when all is well.
+pub fn faults(lab: &Lab) -> Vec<ProvisionError> {
+    lab.nodes.iter().filter_map(|node| provision(lab, node).err()).collect()
 }
 
 fn system(profile: &Profile) -> Option<System> {

@@ -79,7 +79,7 @@ fn plain(value: &Value) -> Result<Value, Error> {
 
 /// One whole JSON value, which YAML reads the same.
 fn scalar(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    defined(state, value)?;
+    defined(value)?;
     if value.is_safe() {
         return raw(out, state, value);
     }
@@ -92,8 +92,8 @@ fn scalar(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Res
 }
 
 /// A part of one line of a preseed file.
-fn line(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    defined(state, value)?;
+fn line(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    defined(value)?;
     let text = value.to_string();
     if text.contains(|c: char| c.is_control() || c == '\\') {
         let what =
@@ -103,12 +103,12 @@ fn line(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Resul
     out.write_str(&text).map_err(Error::from)
 }
 
-fn raw(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    defined(state, value)?;
+fn raw(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    defined(value)?;
     out.write_str(&value.to_string()).map_err(Error::from)
 }
 
-fn defined(_: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+fn defined(value: &Value) -> Result<(), Error> {
     if value.is_undefined() { Err(Error::from(ErrorKind::UndefinedError)) } else { Ok(()) }
 }
 
