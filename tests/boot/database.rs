@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use pilotlight_emulator::scene::Scene;
+use pilotlight_emulator::{pi::Kind, scene::Scene};
 
 use crate::card::{self, PI};
 
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) fn verified() -> Result<()> {
     let mut scene = card::scene("virt-package-database")?;
     let card = card::of_image(&scene)?;
-    card::start_with_shell(&mut scene, &card)?;
+    card::start_shell(&mut scene, Kind::Virt, "ttyAMA0", &card)?;
 
     for command in ["dpkg --verify", "dpkg --audit"] {
         let said = asked(&mut scene, command)?;

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             ("raspi3b-data-present", pi::data_present),
             ("raspi3b-data-absent", pi::data_absent),
             ("raspi3b-data-corrupt", pi::data_corrupt),
+            ("raspi3b-kernel-fails", pi::kernel_fails),
             ("other-boards", pi::other_boards),
             ("virt-raspbian", raspbian::serves),
             ("virt-larger-card", pi::larger_card),

@@ -1,7 +1,7 @@
 //! Names and time on a running Pi, asked for by its own C library and set as an operator does.
 
 use anyhow::{Context as _, Result, ensure};
-use pilotlight_emulator::scene::Scene;
+use pilotlight_emulator::{pi::Kind, scene::Scene};
 
 use crate::{card, database::asked};
 
@@ -11,7 +11,7 @@ const MOST_MEMORY: u64 = 16 * 1024;
 pub(crate) fn names_and_time() -> Result<()> {
     let mut scene = card::scene("virt-names-and-time")?;
     let card = card::of_image(&scene)?;
-    card::start_with_shell(&mut scene, &card)?;
+    card::start_shell(&mut scene, Kind::Virt, "ttyAMA0", &card)?;
     for (command, expect) in [
         ("getent hosts pilotlight.lab.home.arpa", "10.77.0.1"),
         ("getent hosts 10.77.0.1", "pilotlight.lab.home.arpa"),
@@ -31,7 +31,7 @@ pub(crate) fn names_and_time() -> Result<()> {
     scene.end(card::PI);
 
     // The plug was pulled: the clock goes on from there, and is not believed.
-    card::start_with_shell(&mut scene, &card)?;
+    card::start_shell(&mut scene, Kind::Virt, "ttyAMA0", &card)?;
     for (command, expect) in [("date -u +%Y", "2037"), ("pilotctl clock", "nobody has set the clock")] {
         let said = asked(&mut scene, command)?;
         ensure!(said.iter().any(|line| line.contains(expect)), "{command}: {}", said.join("\n"));

@@ -52,6 +52,19 @@ pub(crate) fn data_corrupt() -> Result<()> {
     serves_without("raspi3b-data-corrupt", Card::with_corrupt_data, "data: corrupt")
 }
 
+/// A kernel that fails does not sit there: the board restarts.
+pub(crate) fn kernel_fails() -> Result<()> {
+    let mut scene = card::scene("raspi3b-kernel-fails")?;
+    let card = card::of_image(&scene)?;
+    card::start_shell(&mut scene, card.played()?, "ttyS1", &card)?;
+    let limit = Duration::from_secs(120);
+    scene.type_text(card::PI, "echo oops=$(cat /proc/sys/kernel/panic_on_oops); echo c > /proc/sysrq-trigger\n")?;
+    scene.wait_for(card::PI, "oops=1", limit)?;
+    scene.wait_for(card::PI, "Kernel panic - not syncing: sysrq triggered crash", limit)?;
+    scene.wait(card::PI, "a restart", limit, |heard| heard.closed.then_some(()))?;
+    card::tidy(scene)
+}
+
 /// A card that has been in use and was copied to a larger one: the data partition fills that one, too, and nothing in
 /// it is lost.
 pub(crate) fn larger_card() -> Result<()> {
@@ -103,8 +116,7 @@ pub(crate) fn other_boards() -> Result<()> {
         let mut scene = card::scene(&format!("board-{}", board.name))?;
         let card = card::of_board(&scene, &board.name)?;
         let ready = if board.emulator.is_some() {
-            card::power_on(&mut scene, &card)?;
-            card::ready(&scene)
+            card::power_on_until_ready(&mut scene, &card)
         } else {
             card::start(&mut scene, Kind::Virt, &card)
         };
