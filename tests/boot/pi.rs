@@ -58,7 +58,10 @@ pub(crate) fn kernel_fails() -> Result<()> {
     let card = card::of_image(&scene)?;
     card::start_shell(&mut scene, card.played()?, "ttyS1", &card)?;
     let limit = Duration::from_secs(120);
-    scene.type_text(card::PI, "echo oops=$(cat /proc/sys/kernel/panic_on_oops); echo c > /proc/sysrq-trigger\n")?;
+    scene.type_text(
+        card::PI,
+        "echo oops=$(cat /proc/sys/kernel/panic_on_oops); echo c > /proc/sysrq-trigger\n",
+    )?;
     scene.wait_for(card::PI, "oops=1", limit)?;
     scene.wait_for(card::PI, "Kernel panic - not syncing: sysrq triggered crash", limit)?;
     scene.wait(card::PI, "a restart", limit, |heard| heard.closed.then_some(()))?;

@@ -15,6 +15,7 @@ mod loss;
 mod machines;
 mod malice;
 mod names;
+mod nodes;
 mod slow;
 mod stage;
 mod storm;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             ("tftp-single-port", transfers::single_port),
             ("tftp-narrow", transfers::narrow),
             ("http-protocol", web::protocol),
+            ("http-nodes", nodes::told_and_heard),
             ("http-crowd", crowd::crowd),
             ("http-restart", crowd::restart),
             ("dns-drill", names::drill),

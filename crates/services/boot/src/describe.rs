@@ -1,4 +1,4 @@
-//! All that one node would get, for people: what the lab comes to for it, and every text that it would be sent.
+//! All that one node would be booted with, for people: what the lab comes to for it, and what each loader would be sent.
 
 use std::fmt::{self, Write};
 
@@ -7,10 +7,10 @@ use pilotlight_lab::{Lab, Node, Power, ProfileKind, Variable};
 use crate::{
     Architecture, Client, boot_file, grub_config, ipxe_script,
     kernel::{Start, start},
-    preseed, pxelinux_config,
+    pxelinux_config,
 };
 
-/// What `node` would get, expanded: groups taken in, names resolved, and each text in full.
+/// What `node` would be booted with, expanded: groups taken in, names resolved, and each text in full.
 pub fn describe(lab: &Lab, node: &Node) -> String {
     let mut out = String::new();
     words(&mut out, lab, node);
@@ -21,9 +21,6 @@ pub fn describe(lab: &Lab, node: &Node) -> String {
     part(&mut out, &format!("pxelinux.cfg/{name}"), &pxelinux);
     let grub = grub_config(lab, &format!("grub.cfg-{name}")).unwrap_or_default();
     part(&mut out, &format!("grub/grub.cfg-{name}"), &grub);
-    if let Some(text) = preseed(lab, node) {
-        part(&mut out, &crate::preseed_path(node.mac), &text);
-    }
     out
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     body::Body,
-    head::{self, HeadError, LONGEST_HEAD, Request},
+    head::{self, HeadError, LONGEST_HEAD, Method, Request},
 };
 
 /// What a client has said and was not dealt with yet: at most [`LONGEST_HEAD`] bytes, and none while it is silent.
@@ -28,6 +28,16 @@ pub enum Next {
     Refuse(HeadError),
     /// The end of a request's body cannot be found. Its answer has left already: the connection is at its end.
     End,
+}
+
+/// What a request says behind its head.
+enum Said {
+    /// Nothing that anyone reads.
+    Nothing,
+    /// Part of it is still to come.
+    NotYet,
+    /// This, up to here.
+    All(Vec<u8>, usize),
 }
 
 impl Dialogue {
@@ -62,8 +72,16 @@ impl Dialogue {
         }
         match head::parse(&self.input) {
             Ok(None) => Next::More,
-            Ok(Some((request, length))) => {
-                self.take(length);
+            Ok(Some((mut request, length))) => {
+                match self.said(&request, length) {
+                    Said::Nothing => self.take(length),
+                    Said::NotYet => return Next::More,
+                    Said::All(said, end) => {
+                        request.said = Some(said);
+                        request.body = Body::None;
+                        self.take(end);
+                    }
+                }
                 if request.keep {
                     self.body = Some(request.body.clone()).filter(|body| *body != Body::None);
                 } else {
@@ -84,6 +102,20 @@ impl Dialogue {
     /// Whether a connection that ends here has something unread.
     pub fn unread(&self) -> bool {
         self.unread || !self.input.is_empty()
+    }
+
+    /// What the POST `request` says behind its head of `length` bytes.
+    fn said(&self, request: &Request, length: usize) -> Said {
+        let (Method::Post, Body::Length(more)) = (&request.method, &request.body) else {
+            return Said::Nothing;
+        };
+        let end = usize::try_from(*more).ok().and_then(|more| length.checked_add(more));
+        match end.filter(|end| *end <= LONGEST_HEAD) {
+            None => Said::Nothing,
+            Some(end) => {
+                self.input.get(length..end).map_or(Said::NotYet, |said| Said::All(said.to_owned(), end))
+            }
+        }
     }
 
     fn end(&mut self, next: Next) -> Next {
@@ -124,7 +156,11 @@ mod tests {
                     at = end;
                     dialogue.received(piece);
                 }
-                Next::Answer(request) => story.push(format!("{} {}", request.method.name(), request.target)),
+                Next::Answer(request) => {
+                    let said =
+                        request.said.map(|said| format!(": {}", said.escape_ascii())).unwrap_or_default();
+                    story.push(format!("{} {}{said}", request.method.name(), request.target));
+                }
                 Next::Refuse(fault) => {
                     story.push(fault.status().to_string());
                     return story;
@@ -156,6 +192,21 @@ mod tests {
             &format!("POST /0 HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n3\nabcd\n0\n\n{one}"),
             &["POST /0", "end"],
         );
+        check(
+            &format!("POST /0 HTTP/1.1\nHost: x\nContent-Length: 3\n\nabc{one}"),
+            &["POST /0: abc", "GET /1"],
+        );
+        check(&format!("POST /0 HTTP/1.0\nContent-Length: 3\n\nabc{one}"), &["POST /0: abc", "end"]);
+        check("POST /0 HTTP/1.1\nHost: x\nContent-Length: 3\n\nab", &[]);
+        check(&format!("POST /0 HTTP/1.1\nHost: x\n\n{one}"), &["POST /0", "GET /1"]);
+        check(
+            "POST /0 HTTP/1.1\nHost: x\nExpect: 100-continue\nContent-Length: 3\n\nabc",
+            &["POST /0", "end"],
+        );
+        // Too long to be kept, short enough to be stepped over.
+        let long = "a".repeat(LONGEST_HEAD);
+        let post = format!("POST /0 HTTP/1.1\nHost: x\nContent-Length: {LONGEST_HEAD}\n\n{long}");
+        check(&format!("{post}{one}"), &["POST /0", "GET /1"]);
         // Whatever comes behind the last request is not looked at.
         check(&format!("GET /0 HTTP/1.1\nHost: x\nConnection: close\n\n{one}"), &["GET /0", "end"]);
         check(&format!("GET /0 HTTP/1.0\n\n{one}"), &["GET /0", "end"]);

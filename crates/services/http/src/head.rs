@@ -1,4 +1,4 @@
-//! The head of a request: what a server for GET and HEAD needs of RFC 9112, strictly.
+//! The head of a request: what a server of files and for short reports needs of RFC 9112, strictly.
 //!
 //! The lines are httparse's to read; what they mean together, above all where the request ends, is decided here. What
 //! could be understood in two ways is refused.
@@ -21,6 +21,8 @@ pub enum Method {
     Get,
     /// `HEAD`.
     Head,
+    /// `POST`.
+    Post,
     /// Anything else, as far as a line of the log has room for it.
     Other(String),
 }
@@ -31,6 +33,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Head => "HEAD",
+            Self::Post => "POST",
             Self::Other(name) => name,
         }
     }
@@ -55,6 +58,8 @@ pub struct Request {
     pub keep: bool,
     /// What comes behind the head.
     pub body: Body,
+    /// What a POST said, where that fits with its head into [`LONGEST_HEAD`] and its length was said.
+    pub said: Option<Vec<u8>>,
 }
 
 /// Why a head is not answered as it asks.
@@ -152,6 +157,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, HeadError> {
         method: match method {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
+            "POST" => Method::Post,
             other => Method::Other(other.chars().take(16).collect()),
         },
         target: origin(target).to_owned(),
@@ -161,6 +167,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, HeadError> {
         old,
         keep: !unread && keeps(fields, old),
         body: if unread { Body::Unread } else { body },
+        said: None,
     };
     Ok(Some((request, length)))
 }
@@ -257,6 +264,7 @@ mod tests {
             old: false,
             keep: true,
             body: Body::None,
+            said: None,
         }
     }
 

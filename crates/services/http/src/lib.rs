@@ -1,4 +1,4 @@
-//! The web server of a lab: HTTP/1.1 as far as GET and HEAD of files and scripts need it, which page a target means, which
+//! The web server of a lab: HTTP/1.1 as far as files, scripts and short reports need it, which page a target means, which
 //! part of a file was asked for, and who may hold a connection.
 //!
 //! This library decides; it opens no socket and no file and never asks the time. `pilotlight-httpd` performs. The protocol is
@@ -19,5 +19,5 @@ pub use head::{HeadError, Method, Request};
 pub use places::{Holder, Places};
 pub use reply::{Reply, Then};
 pub use select::{Selection, select};
-pub use target::{Target, TargetError};
+pub use target::{Selected, Target, TargetError};
 pub use warmth::Warmth;

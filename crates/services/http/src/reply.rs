@@ -21,6 +21,8 @@ pub struct Reply {
     pub beyond: Option<u64>,
     /// Whether it is to be asked for again each time.
     pub fleeting: bool,
+    /// What can be done with the page, in an answer of the status 405 (RFC 9110 § 15.5.6).
+    pub allow: Option<&'static str>,
 }
 
 /// What becomes of the connection once an answer has left.
@@ -45,6 +47,7 @@ impl Reply {
             part: None,
             beyond: None,
             fleeting: false,
+            allow: None,
         }
     }
 
@@ -74,8 +77,8 @@ impl Reply {
         if let Some(length) = self.beyond {
             write!(out, "Content-Range: bytes */{length}\r\n")?;
         }
-        if self.status == 405 {
-            out.push_str("Allow: GET, HEAD\r\n");
+        if let Some(allow) = self.allow {
+            write!(out, "Allow: {allow}\r\n")?;
         }
         if self.fleeting {
             out.push_str("Cache-Control: no-store\r\n");
@@ -92,11 +95,15 @@ impl Reply {
 fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
         206 => "Partial Content",
         304 => "Not Modified",
         400 => "Bad Request",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        411 => "Length Required",
+        413 => "Content Too Large",
         414 => "URI Too Long",
         416 => "Range Not Satisfiable",
         417 => "Expectation Failed",
@@ -143,7 +150,7 @@ mod tests {
             "HTTP/1.1 416 Range Not Satisfiable\nContent-Length: 0\nContent-Range: bytes */20\n\n",
         );
         check(
-            Reply::new(405, 0),
+            Reply { allow: Some("GET, HEAD"), ..Reply::new(405, 0) },
             Then::Keep,
             "HTTP/1.1 405 Method Not Allowed\nContent-Length: 0\nAllow: GET, HEAD\n\n",
         );

@@ -16,13 +16,32 @@ pub enum Target {
     Grub(String),
     /// `/ipxe?mac=…`: the script of one machine, or of any when the address is left out.
     Script(Option<MacAddr>),
-    /// `/node/MAC/preseed.cfg`: a node's answers to the Debian installer.
-    Preseed(MacAddr),
+    /// `/node/MAC/NAME`: one of the texts that tell a node what it is to be.
+    Node(MacAddr, String),
+    /// `/node/MAC/ready`, for POST: a node says that it is up.
+    Ready(MacAddr),
+    /// `/ignition?mac=…` and its like, as Matchbox has them.
+    Matchbox(Selected, Option<MacAddr>),
     /// `/assets/PATH`: the file at this path beneath what is served. Never empty, never absolute, without `.`
     /// and `..`.
     Asset(String),
     /// `/healthz`: whether the server answers.
     Health,
+}
+
+/// What Matchbox's pages give of the machine that the query selects (Matchbox 0.11, docs/api-http.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selected {
+    /// `/ignition`: its Ignition configuration.
+    Ignition,
+    /// `/cloud`: its cloud-config.
+    Cloud,
+    /// `/generic`: any other text that configures it.
+    Generic,
+    /// `/metadata`: what the lab says of it, as lines of the form `NAME=value`.
+    Metadata,
+    /// `/grub`: what its GRUB does.
+    Grub,
 }
 
 /// Why a target is no page.
@@ -63,7 +82,15 @@ impl Target {
         match segments.as_slice() {
             ["boot.ipxe"] => Ok(Self::Boot),
             ["ipxe"] => Ok(Self::Script(mac_of(query.unwrap_or_default())?)),
-            ["node", mac, "preseed.cfg"] => Ok(Self::Preseed(mac.parse().map_err(|_| TargetError::Unknown)?)),
+            ["node", mac, name] if !name.is_empty() => {
+                let mac = mac.parse().map_err(|_| TargetError::Unknown)?;
+                Ok(if *name == "ready" { Self::Ready(mac) } else { Self::Node(mac, (*name).to_owned()) })
+            }
+            ["ignition"] => selected(Selected::Ignition, query),
+            ["cloud"] => selected(Selected::Cloud, query),
+            ["generic"] => selected(Selected::Generic, query),
+            ["metadata"] => selected(Selected::Metadata, query),
+            ["grub"] => selected(Selected::Grub, query),
             ["healthz"] => Ok(Self::Health),
             ["grub", file] | ["assets", "grub", file] if file.starts_with("grub.cfg") => {
                 Ok(Self::Grub((*file).to_owned()))
@@ -79,11 +106,15 @@ impl Target {
     /// The machine that the target names.
     pub fn mac(&self) -> Option<MacAddr> {
         match self {
-            Self::Script(mac) => *mac,
-            Self::Preseed(mac) => Some(*mac),
+            Self::Script(mac) | Self::Matchbox(_, mac) => *mac,
+            Self::Node(mac, _) | Self::Ready(mac) => Some(*mac),
             Self::Boot | Self::Autoexec | Self::Grub(_) | Self::Asset(_) | Self::Health => None,
         }
     }
+}
+
+fn selected(what: Selected, query: Option<&str>) -> Result<Target, TargetError> {
+    Ok(Target::Matchbox(what, mac_of(query.unwrap_or_default())?))
 }
 
 fn segment(raw: &str) -> Result<String, TargetError> {
@@ -111,6 +142,17 @@ fn decode(raw: &str) -> Result<String, TargetError> {
     }
     let text = String::from_utf8(bytes).map_err(|_| TargetError::Character)?;
     if text.chars().any(char::is_control) { Err(TargetError::Character) } else { Ok(text) }
+}
+
+/// The names and values of a query, or of a form (WHATWG URL, "application/x-www-form-urlencoded parsing"); what cannot be
+/// read is left out.
+pub fn pairs(query: &str) -> Vec<(String, String)> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let read = |text: &str| decode(&text.replace('+', " ")).ok();
+        Some((read(name)?, read(value)?))
+    };
+    query.split('&').filter(|pair| !pair.is_empty()).filter_map(pair).collect()
 }
 
 fn mac_of(query: &str) -> Result<Option<MacAddr>, TargetError> {
@@ -149,7 +191,21 @@ mod tests {
         check("/ipxe?a=b&mac=52%3A54%3a00:12:34:56&c", Ok(Target::Script(Some(mac))));
         check("/ipxe?mac=52-54", Err(Mac));
         check("/ipxe?mac=%zz", Err(Escape));
-        check("/node/52-54-00-12-34-56/preseed.cfg", Ok(Target::Preseed(mac)));
+        let page = |name: &str| Ok(Target::Node(mac, name.to_owned()));
+        check("/node/52-54-00-12-34-56/preseed.cfg", page("preseed.cfg"));
+        check("/node/52:54:00:12:34:56/user-data", page("user-data"));
+        check("/node/52-54-00-12-34-56/ready", Ok(Target::Ready(mac)));
+        check("/node/52-54-00-12-34-56/", Err(Unknown));
+        check("/node/52-54-00-12-34-56", Err(Unknown));
+        check("/node/52-54-00-12-34-56/a/b", Err(Unknown));
+        check(
+            "/ignition?uuid=x&mac=52-54-00-12-34-56&os=installed",
+            Ok(Target::Matchbox(Selected::Ignition, Some(mac))),
+        );
+        check("/cloud?mac=1", Err(Mac));
+        check("/generic", Ok(Target::Matchbox(Selected::Generic, None)));
+        check("/metadata?mac=", Ok(Target::Matchbox(Selected::Metadata, None)));
+        check("/grub?mac=52-54-00-12-34-56", Ok(Target::Matchbox(Selected::Grub, Some(mac))));
         check("/node/52-54-00-12-34-5/preseed.cfg", Err(Unknown));
         check("/node/../preseed.cfg", Err(Climbs));
         check("/assets/debian-installer/13/amd64/linux", asset("debian-installer/13/amd64/linux"));

@@ -6,7 +6,7 @@
 use pilotlight_lab::{Lab, Node};
 use serde_json::{Value, json};
 
-use crate::{Text, template};
+use crate::{Text, context, template};
 
 const HEADER: &str = "#cloud-config\n";
 
@@ -60,6 +60,12 @@ fn vendor(lab: &Lab, node: &Node, account: &str) -> Value {
         // No disk is touched unless the lab says so.
         "growpart": { "mode": "off" },
         "resize_rootfs": false,
+        // The node says that it is up: the end of its boot's story on the Pi.
+        "phone_home": {
+            "url": format!("{}ready", context::url(lab, node)),
+            "post": ["hostname", "fqdn", "instance_id"],
+            "tries": 10,
+        },
     })
 }
 

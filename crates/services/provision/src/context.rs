@@ -119,8 +119,13 @@ fn about<'a>(lab: &'a Lab, node: &'a Node) -> About<'a> {
         role: node.role.map(|role| role.name()),
         profile: node.profile.as_deref(),
         channel: node.channel.as_deref().or(usual),
-        url: format!("http://{}/node/{}/", lab.network.address, node.mac.hyphenated()),
+        url: url(lab, node),
     }
+}
+
+/// Where a node's own texts are, with a last slash.
+pub(crate) fn url(lab: &Lab, node: &Node) -> String {
+    format!("http://{}/node/{}/", lab.network.address, node.mac.hyphenated())
 }
 
 fn value(variable: &Variable) -> Value<'_> {

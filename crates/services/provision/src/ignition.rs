@@ -3,16 +3,17 @@
 //! What every node gets is a configuration of our own; the lab's is merged into it by Ignition itself, by the rules of
 //! its specification, from a `data:` URL. So each may be of its own version.
 
-use pilotlight_lab::{Node, Profile};
+use pilotlight_lab::{Lab, Node, Profile};
 use serde_json::{Value, json};
 
-use crate::{account, template::base64};
+use crate::{account, context, template::base64};
 
 /// Ours is of this version: all that is kept up takes it.
 const OURS: &str = "3.3.0";
 
 /// The configuration; `own` is the lab's, `highest` the version of the specification that the node's system takes.
 pub(crate) fn config(
+    lab: &Lab,
     node: &Node,
     profile: &Profile,
     own: Option<&str>,
@@ -27,6 +28,7 @@ pub(crate) fn config(
             "overwrite": true,
             "contents": { "source": data(&format!("{}\n", node.name)) },
         }] },
+        "systemd": { "units": [{ "name": "pilotlight-ready.service", "enabled": true, "contents": ready(lab, node) }] },
     });
     if let Some(own) = own {
         let value: Value = serde_json::from_str(own).map_err(|error| error.to_string())?;
@@ -34,6 +36,33 @@ pub(crate) fn config(
         config["ignition"]["config"] = json!({ "merge": [{ "source": data(&value.to_string()) }] });
     }
     Ok(format!("{config:#}\n"))
+}
+
+/// The unit by which a node says that it is up. It counts as started at once, so that the start that it waits for can end.
+fn ready(lab: &Lab, node: &Node) -> String {
+    let url = format!("{}ready", context::url(lab, node));
+    let fields = [
+        ("hostname", "$$(uname -n)"),
+        ("kernel", "$$(uname -r)"),
+        ("system", "$$(. /etc/os-release; echo \\\"$$PRETTY_NAME\\\")"),
+        ("state", "$$(systemctl is-system-running --wait)"),
+        ("uptime", "$$(cut -d. -f1 /proc/uptime)"),
+    ];
+    let fields: String =
+        fields.iter().map(|(name, value)| format!(" --data-urlencode \\\"{name}={value}\\\"")).collect();
+    format!(
+        "[Unit]\n\
+         Description=Tell the boot server that this node is up\n\
+         Wants=network-online.target\n\
+         After=network-online.target\n\
+         \n\
+         [Service]\n\
+         Type=exec\n\
+         ExecStart=/bin/sh -c \"exec curl -fsS --retry 10 --retry-delay 5 --retry-all-errors{fields} {url}\"\n\
+         \n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    )
 }
 
 /// A text as a URL that holds it.

@@ -12,9 +12,14 @@ mod butane;
 mod cloud;
 mod context;
 mod ignition;
+mod metadata;
 mod template;
 
+pub use metadata::metadata;
 use pilotlight_lab::{ConfigKind, Lab, Node, Profile, ProfileKind, System};
+
+/// The name of the installer's answers beneath `/node/MAC/`.
+const PRESEED: &str = "preseed.cfg";
 
 /// How a node is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,12 +113,12 @@ pub fn provision(lab: &Lab, node: &Node) -> Result<Option<Provision>, ProvisionE
                 .map_err(|what| fault("cloud-config", what))?,
         ),
         ConfigKind::Ignition => {
-            let text = ignition::config(node, profile, own.as_deref(), highest);
+            let text = ignition::config(lab, node, profile, own.as_deref(), highest);
             (kind, one("ignition", text.map_err(|what| fault("Ignition configuration", what))?))
         }
         ConfigKind::Butane => {
             let text = butane::to_ignition(own.as_deref().unwrap_or_default())
-                .and_then(|text| ignition::config(node, profile, Some(&text), highest));
+                .and_then(|text| ignition::config(lab, node, profile, Some(&text), highest));
             let text = text.map_err(|what| fault("Butane configuration", what))?;
             (ConfigKind::Ignition, one("ignition", text))
         }
@@ -122,7 +127,7 @@ pub fn provision(lab: &Lab, node: &Node) -> Result<Option<Provision>, ProvisionE
             template::yaml_documents(&text).map_err(|what| fault("machine configuration of Talos", what))?;
             (kind, one("talos", text))
         }
-        ConfigKind::Preseed => (kind, one("preseed", own.unwrap_or_default())),
+        ConfigKind::Preseed => (kind, one(PRESEED, preseed(lab, node, own.as_deref()))),
         ConfigKind::Text => (kind, one("config", own.unwrap_or_default())),
     };
     Ok(Some(Provision { kind, texts }))
@@ -142,6 +147,9 @@ fn system(profile: &Profile) -> Option<System> {
 
 /// What a node is given that the lab has no template for.
 fn by_itself(profile: &Profile, node: &Node) -> Result<Option<ConfigKind>, ProvisionError> {
+    if let ProfileKind::DebianInstaller { .. } = profile.kind {
+        return Ok(Some(ConfigKind::Preseed));
+    }
     let Some(system) = system(profile) else { return Ok(None) };
     match system.provisioners().first() {
         // A machine configuration holds the cluster's secrets: nobody can make one up.
@@ -152,6 +160,13 @@ fn by_itself(profile: &Profile, node: &Node) -> Result<Option<ConfigKind>, Provi
         }),
         kind => Ok(kind.copied()),
     }
+}
+
+/// The installer's answers: what every node gets, and behind it the lab's own, which counts more.
+fn preseed(lab: &Lab, node: &Node, own: Option<&str>) -> String {
+    let ours = pilotlight_boot::preseed(lab, node);
+    let own = own.map(|own| format!("{own}\n"));
+    [ours, own].into_iter().flatten().collect::<Vec<_>>().join("\n# The lab's own.\n")
 }
 
 /// The account that the lab's keys open: what each system's own documentation calls it.

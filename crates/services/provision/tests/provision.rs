@@ -1,8 +1,10 @@
 //! What nodes are configured with, and that nothing in a lab leaves its place.
 
+use std::process::Command;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pilotlight_lab::{Lab, Variable, parse};
-use pilotlight_provision::{Provision, ProvisionError, provision};
+use pilotlight_provision::{Provision, ProvisionError, metadata, provision};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -55,6 +57,26 @@ fn nodes_are_configured_without_a_template() {
     assert_eq!(provision(&lab("custom", None), &lab("custom", None).nodes[0]), Ok(None));
     let said = made(&lab("talos", None)).unwrap_err().to_string();
     insta::assert_snapshot!(said, @"node1: Talos has no configuration of its own here: give the node a `config` of the kind talos");
+}
+
+#[test]
+fn the_installer_is_answered_for_the_lab_first() {
+    let text = &made(&lab("debian-installer", Some(("preseed", "d-i pkgsel/include string sudo vim\n"))))
+        .unwrap()
+        .texts[0];
+    assert_eq!(text.name, "preseed.cfg");
+    assert!(text.body.starts_with("#_preseed_V1\n"), "{}", text.body);
+    assert!(text.body.ends_with("# The lab's own.\nd-i pkgsel/include string sudo vim\n"), "{}", text.body);
+}
+
+#[test]
+fn what_matchbox_calls_metadata() {
+    let lab = lab("debian-ram", None);
+    let query =
+        [("mac", "52-54-00-00-00-01"), ("os-name", "in stalled"), ("9x", "1"), ("a;b", "2"), ("", "3")];
+    let query = query.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let raw = "mac=52-54-00-00-00-01&os-name=in+stalled";
+    insta::assert_snapshot!(metadata(&lab, &lab.nodes[0], &query, raw));
 }
 
 #[test]
@@ -185,7 +207,8 @@ proptest! {
         // A preseed file has no way to quote: it is refused, or stays on its line.
         let preseed = "d-i a string 1\nd-i b string {{ variables.evil }}\nd-i c string 3\n";
         if let Ok(made) = made(&with("debian-installer", "preseed", preseed)) {
-            let lines: Vec<_> = made.texts[0].body.lines().collect();
+            let (_, own) = made.texts[0].body.split_once("# The lab's own.\n").unwrap();
+            let lines: Vec<_> = own.lines().collect();
             let expect = format!("d-i b string {text}");
             prop_assert_eq!(lines, ["d-i a string 1", expect.as_str(), "d-i c string 3"]);
         }
@@ -195,6 +218,22 @@ proptest! {
             Ok(made) => prop_assert_eq!(read(&made.texts[0].body), serde_json::json!({ "at": format!("/a/{text}/b") })),
             Err(_) => prop_assert!(text.contains(|c: char| !c.is_ascii_alphanumeric() && !"_.:/@+-".contains(c))),
         }
+    }
+
+    /// A shell reads each value as it is, but for what ends a line.
+    #[test]
+    fn no_value_leaves_its_line(text in evil()) {
+        let mut lab = lab("debian-ram", None);
+        lab.nodes[0].variables.insert("evil".to_owned(), Variable::Text(text.clone()));
+        let query = [("evil".to_owned(), text.clone())];
+        let mut script = metadata(&lab, &lab.nodes[0], &query, &text);
+        script.push_str("printf '%s\\n' \"$EVIL\" \"$REQUEST_QUERY_EVIL\" \"$REQUEST_RAW_QUERY\" \"$NAME\"\n");
+        let run = Command::new("sh").arg("-c").arg(&script).output().unwrap();
+        let ends = |c: char| c.is_control() || matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}');
+        let expect = text.replace(ends, " ");
+        let said = String::from_utf8(run.stdout).unwrap();
+        prop_assert_eq!(said, format!("{0}\n{0}\n{0}\nnode1\n", expect));
+        prop_assert!(run.stderr.is_empty());
     }
 
     /// No template makes the renderer panic or go on for ever.

@@ -70,6 +70,8 @@ pub enum What {
     Broken(String, String),
     /// It asked for a file that it was not given.
     Missing(String, String),
+    /// It said that it is up, and this of itself.
+    Reported(String),
 }
 
 /// One thing that happened, as often as it happened in a row.
@@ -222,7 +224,7 @@ fn step(event: &Event, before: Option<&Step>) -> Option<Step> {
             Some(400..) => What::Missing(file()?, reason()),
             _ => What::Broken(file()?, reason()),
         },
-        ("http", "ready", _) => What::Fetched("ready".to_owned(), 0, 0),
+        ("http", "ready", _) => What::Reported(reported(event)),
         _ => return None,
     };
     let stage = match (&*event.service, &*event.stage) {
@@ -238,6 +240,17 @@ fn step(event: &Event, before: Option<&Step>) -> Option<Step> {
         When { unix_ms: when.unix_ms.saturating_sub(took), boot_ms: when.boot_ms.saturating_sub(took) };
     let times = number("times").or_else(|| number("count")).unwrap_or(1);
     Some(Step { stage, what, first, last: when, times })
+}
+
+fn reported(event: &Event) -> String {
+    let fact = |name: &str| event.facts.get(name).and_then(|value| value.as_str());
+    let parts = [
+        fact("state").map(str::to_owned),
+        fact("system").map(str::to_owned),
+        fact("kernel").map(|kernel| format!("Linux {kernel}")),
+        fact("uptime").map(|uptime| format!("up {uptime} s")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn is_proxy(event: &Event) -> bool {

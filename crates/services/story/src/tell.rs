@@ -6,7 +6,7 @@ use pilotlight_kit::{Event, Outcome};
 use pilotlight_lab::Lab;
 
 use crate::{
-    Judgement, Machine, Stage, State, Step, Told, What, When,
+    Judgement, Machine, State, Step, Told, What, When,
     judge::{Setting, judge, searched},
     read::{is_searched, steps},
 };
@@ -103,7 +103,8 @@ pub(crate) fn step_words(step: &Step) -> String {
             Some(bytes) => format!("asked for {file}, {} bytes", thousands(*bytes)),
             None => format!("asked for {file}"),
         },
-        What::Fetched(..) if step.stage == Stage::Ready => "reported itself ready".to_owned(),
+        What::Reported(said) if said.is_empty() => "reported itself ready".to_owned(),
+        What::Reported(said) => format!("reported itself ready: {said}"),
         What::Fetched(file, bytes, ms) => {
             format!("has {file}, {} bytes in {} s", thousands(*bytes), seconds(*ms))
         }

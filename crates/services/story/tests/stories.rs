@@ -291,7 +291,12 @@ fn situations() -> Vec<(&'static str, Log)> {
                 .given(None)
                 .http("/node/52-54-00-00-00-11/preseed.cfg", 2_100)
                 .wait(900_000)
-                .node1(Event::ok("http", "ready")),
+                .node1(
+                    Event::ok("http", "ready")
+                        .fact("state", "running")
+                        .fact("kernel", "6.12.48+deb13-amd64")
+                        .fact("uptime", "41"),
+                ),
         ),
         ("a second boot", Log::new().started().wait(3_600_000).given(Some("undionly.kpxe"))),
         (

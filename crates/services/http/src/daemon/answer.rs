@@ -3,13 +3,19 @@
 use std::{fs::File, net::IpAddr, ops::Range, sync::Arc, time::Instant};
 
 use pilotlight_http::{
-    HeadError, Method, Reply, Request, Selection, Target, TargetError, select, select::Conditions,
+    HeadError, Method, Reply, Request, Selected, Selection, Target, TargetError, select, select::Conditions,
+    target::pairs,
 };
 use pilotlight_kit::beneath::BeneathError;
+use pilotlight_lab::{ConfigKind, Lab, MacAddr};
 
-use crate::site::{OpenFile, Record, Site};
+use crate::{
+    report,
+    site::{OpenFile, Record, Site},
+};
 
 const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const NOBODY: &str = "no node has this hardware address";
 
 /// What an answer carries.
 #[derive(Debug)]
@@ -65,11 +71,8 @@ pub(crate) fn refuse(fault: HeadError) -> Answer {
     refusal(fault.status(), fault)
 }
 
-/// Answers a request.
-pub(crate) fn answer(site: &Site, request: &Request) -> Answer {
-    if matches!(request.method, Method::Other(_)) {
-        return refusal(405, "only GET and HEAD are answered");
-    }
+/// Answers a request that came from `from`.
+pub(crate) fn answer(site: &Site, request: &Request, from: IpAddr) -> Answer {
     let (path, query) = match request.target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (request.target.as_str(), None),
@@ -80,27 +83,73 @@ pub(crate) fn answer(site: &Site, request: &Request) -> Answer {
         Err(error @ TargetError::TooLong) => return headless(request, refusal(414, error)),
         Err(error) => return headless(request, refusal(400, error)),
     };
-    let mut answer = match &target {
-        Target::Autoexec => rendered(pilotlight_boot::autoexec_ipxe(&site.lab)),
-        Target::Boot => rendered(pilotlight_boot::boot_ipxe(&site.lab)),
-        Target::Script(mac) => rendered(pilotlight_boot::ipxe_script(&site.lab, *mac)),
-        Target::Grub(name) => match pilotlight_boot::grub_config(&site.lab, name) {
-            Some(text) => rendered(text),
-            None => refusal(404, "no such configuration"),
-        },
-        Target::Health => rendered("ok\n".to_owned()),
-        Target::Preseed(mac) => {
-            let node = site.lab.node_by_mac(*mac);
-            match node.map(|node| pilotlight_boot::preseed(&site.lab, node)) {
-                Some(Some(text)) => rendered(text),
-                Some(None) => refusal(404, "this node installs nothing"),
-                None => refusal(404, "no node has this hardware address"),
-            }
-        }
-        Target::Asset(name) => asset(site, name, request),
+    let mut answer = match (&request.method, &target) {
+        (Method::Post, Target::Ready(mac)) => report::ready(site, *mac, from, request),
+        (_, Target::Ready(_)) => not_allowed("only POST", "POST"),
+        (Method::Get | Method::Head, target) => page(site, target, query.unwrap_or_default(), request),
+        (Method::Post | Method::Other(_), _) => not_allowed("only GET and HEAD are answered", "GET, HEAD"),
     };
     answer.target = Some(target);
     headless(request, answer)
+}
+
+fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer {
+    let lab = &site.lab;
+    match target {
+        Target::Autoexec => rendered(pilotlight_boot::autoexec_ipxe(lab)),
+        Target::Boot => rendered(pilotlight_boot::boot_ipxe(lab)),
+        Target::Script(mac) => rendered(pilotlight_boot::ipxe_script(lab, *mac)),
+        Target::Grub(name) => grub(lab, name),
+        Target::Health => rendered("ok\n".to_owned()),
+        Target::Node(mac, name) => of_node(site, *mac, |text, _| text == name),
+        Target::Matchbox(Selected::Grub, None) => grub(lab, "grub.cfg"),
+        Target::Matchbox(Selected::Grub, Some(mac)) => {
+            grub(lab, &format!("grub.cfg-01-{}", mac.hyphenated()))
+        }
+        Target::Matchbox(_, None) => refusal(404, "the query names no machine: it has no mac"),
+        Target::Matchbox(Selected::Metadata, Some(mac)) => match lab.node_by_mac(*mac) {
+            Some(node) => rendered(pilotlight_provision::metadata(lab, node, &pairs(query), query)),
+            None => refusal(404, NOBODY),
+        },
+        Target::Matchbox(selected, Some(mac)) => of_node(site, *mac, |name, kind| match selected {
+            Selected::Ignition => kind == ConfigKind::Ignition,
+            Selected::Cloud => name == "user-data",
+            _ => !matches!(kind, ConfigKind::Ignition | ConfigKind::CloudConfig),
+        }),
+        Target::Asset(name) => asset(site, name, request),
+        // The caller has dealt with it.
+        Target::Ready(_) => refusal(404, TargetError::Unknown),
+    }
+}
+
+fn grub(lab: &Lab, name: &str) -> Answer {
+    pilotlight_boot::grub_config(lab, name).map_or_else(|| refusal(404, "no such configuration"), rendered)
+}
+
+/// The first of the texts that configure the machine `mac` of which `wanted` says so.
+fn of_node(site: &Site, mac: MacAddr, wanted: impl Fn(&str, ConfigKind) -> bool) -> Answer {
+    let Some(node) = site.lab.node_by_mac(mac) else { return refusal(404, NOBODY) };
+    match &*site.provision(node) {
+        Ok(Some(provision)) => {
+            let text = provision.texts.iter().find(|text| wanted(text.name, provision.kind));
+            match text {
+                Some(text) => Answer {
+                    reply: Reply { content: Some(content_of(provision.kind)), ..fleeting(&text.body) },
+                    ..rendered(text.body.clone())
+                },
+                None => refusal(404, "this node is not configured by that"),
+            }
+        }
+        Ok(None) => refusal(404, "nothing configures this node"),
+        Err(error) => refusal(500, error),
+    }
+}
+
+fn content_of(kind: ConfigKind) -> &'static str {
+    match kind {
+        ConfigKind::Ignition | ConfigKind::Butane => "application/json",
+        _ => TEXT,
+    }
 }
 
 fn asset(site: &Site, name: &str, request: &Request) -> Answer {
@@ -150,13 +199,22 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-fn rendered(text: String) -> Answer {
-    // What was right for this boot need not be right for the next one.
-    let reply = Reply { content: Some(TEXT), fleeting: true, ..Reply::new(200, text.len() as u64) };
-    Answer { reply, content: Content::Text(text), reason: None, target: None }
+pub(crate) fn rendered(text: String) -> Answer {
+    Answer { reply: fleeting(&text), content: Content::Text(text), reason: None, target: None }
 }
 
-fn refusal(status: u16, reason: impl ToString) -> Answer {
+/// What was right for this boot need not be right for the next one.
+fn fleeting(text: &str) -> Reply {
+    Reply { content: Some(TEXT), fleeting: true, ..Reply::new(200, text.len() as u64) }
+}
+
+fn not_allowed(reason: &str, allow: &'static str) -> Answer {
+    let mut answer = refusal(405, reason);
+    answer.reply.allow = Some(allow);
+    answer
+}
+
+pub(crate) fn refusal(status: u16, reason: impl ToString) -> Answer {
     let reason = reason.to_string();
     let mut answer = rendered(format!("{reason}\n"));
     answer.reply.status = status;

@@ -194,7 +194,7 @@ impl Connection {
     fn listen(&mut self, shared: &mut Shared) -> io::Result<Option<Turn>> {
         match self.dialogue.proceed() {
             Next::Answer(request) => {
-                let answer = answer(&shared.site, &request);
+                let answer = answer(&shared.site, &request, self.address);
                 self.begin(answer, &request, shared);
                 Ok(None)
             }

@@ -7,6 +7,7 @@ mod connection;
 mod listener;
 mod outgoing;
 mod readers;
+mod report;
 mod server;
 mod site;
 

@@ -2,8 +2,10 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     fs::File,
     net::IpAddr,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,9 +15,13 @@ use pilotlight_kit::{
     beneath::{BeneathError, Opened, Root},
     drops::Drops,
 };
-use pilotlight_lab::{Lab, MacAddr};
+use pilotlight_lab::{Lab, MacAddr, Node};
+use pilotlight_provision::Provision;
 
 const SERVICE: &str = "http";
+
+/// What a node is configured with, or why it is not.
+pub(crate) type Provisions = Rc<Result<Option<Provision>, String>>;
 
 /// All that connections share.
 pub(crate) struct Site {
@@ -27,6 +33,8 @@ pub(crate) struct Site {
     events: Events,
     /// The file opened last, until [`Site::forget_opened`].
     opened: RefCell<Option<(String, OpenFile)>>,
+    /// What the nodes are configured with, as far as it was asked for: the lab is the same until the next start.
+    provisions: RefCell<BTreeMap<MacAddr, Provisions>>,
     /// Whether anything was told since the last flush.
     told: Cell<bool>,
     drops: RefCell<Drops>,
@@ -64,6 +72,7 @@ impl Site {
             run,
             events,
             opened: RefCell::default(),
+            provisions: RefCell::default(),
             told: Cell::default(),
             drops: RefCell::default(),
             started: Instant::now(),
@@ -81,6 +90,14 @@ impl Site {
         let opened = OpenFile { file: Arc::new(file), length, inode, changed_ns };
         *last = Some((name.to_owned(), opened.clone()));
         Ok(opened)
+    }
+
+    /// How `node` is configured.
+    pub(crate) fn provision(&self, node: &Node) -> Provisions {
+        let mut known = self.provisions.borrow_mut();
+        let made =
+            || Rc::new(pilotlight_provision::provision(&self.lab, node).map_err(|error| error.to_string()));
+        Rc::clone(known.entry(node.mac).or_insert_with(made))
     }
 
     /// Time has passed: what is asked for next is looked for anew.
@@ -110,6 +127,12 @@ impl Site {
             event = event.fact("method", record.method);
         }
         self.emit(event, record.address, record.mac);
+    }
+
+    /// Tells that `node` has said that it is up, and what it said.
+    pub(crate) fn ready(&self, node: &Node, from: IpAddr, said: impl Iterator<Item = (String, String)>) {
+        let event = said.fold(Event::ok(SERVICE, "ready"), |event, (name, value)| event.fact(&name, value));
+        self.emit(event, from, Some(node.mac));
     }
 
     /// Counts something that was dropped, and tells of it now and then.
