@@ -17,6 +17,7 @@ use pilotlight_http::{
 };
 use pilotlight_init::ext4::{self, Superblock};
 use pilotlight_lab::{Lab, MacAddr, Mode};
+use pilotlight_pki::{Request as CertificateRequest, Token};
 use pilotlight_tftp::{FromClient, Request, Step, Terms, Transfer};
 use pilotlight_update::{Manifest, Message, Reply};
 
@@ -48,6 +49,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "lab", feed: lab },
     Target { name: "update", feed: update },
     Target { name: "card", feed: card },
+    Target { name: "pki-request", feed: pki_request },
+    Target { name: "pki-token", feed: pki_token },
 ];
 
 /// A lab with a pool and two machines, of which one is reserved an address.
@@ -433,4 +436,24 @@ fn card(input: &[u8]) -> u64 {
     let map =
         BlockMap::parse(&text).map(|map| map.ranges.len().min(4)).map_err(|fault| words(&fault.to_string()));
     kind((table, superblock, parameters.map(|found| found.slot.name()), map))
+}
+
+fn pki_request(input: &[u8]) -> u64 {
+    match CertificateRequest::read(input) {
+        Ok(request) => {
+            assert!(!request.key.is_empty() && request.key.len() < input.len(), "a key out of nowhere");
+            kind((request.key.len(), request.common_name.is_some()))
+        }
+        Err(fault) => kind(fault),
+    }
+}
+
+fn pki_token(input: &[u8]) -> u64 {
+    match String::from_utf8_lossy(input).parse::<Token>() {
+        Ok(token) => {
+            assert_eq!(token.reveal().parse(), Ok(token), "a token that reads back otherwise");
+            kind(true)
+        }
+        Err(refusal) => kind(refusal),
+    }
 }

@@ -1,0 +1,28 @@
+//! Certificates: a root that is made on the Pi, three authorities under it, what a node's certificates say, and the
+//! tokens that a node asks with.
+//!
+//! Values in, values out: this crate opens nothing, asks no clock and takes its randomness from the caller (but for
+//! ECDSA's own, which `ring` draws at each signature).
+//!
+//! The authorities for Kubernetes, etcd and the front proxy are apart because with one shared authority any kubelet's
+//! certificate opens etcd. So **what is trusted for one of them is that authority's own certificate, never the root**:
+//! under the root all three are good. There are no name constraints: a plain one on the domain breaks
+//! `kubernetes.default`.
+//!
+//! What asks for a certificate goes through these in order: [`Request::read`], [`Arms::ask`], [`node_leaf`],
+//! [`Authority::issue`], [`Arms::burn`]; then what was issued is made durable, and only then answered. A peer that is
+//! refused hears [`OUTSIDE`] whatever the reason.
+
+mod arms;
+mod authority;
+mod backup;
+mod kubeconfig;
+mod leaf;
+mod request;
+
+pub use arms::{Armed, Arms, Ask, LONGEST_WINDOW, NotArmed, OUTSIDE, Refusal, Token, Verdict};
+pub use authority::{Authority, Branch, Clock, Fault, Issued, TimeTrust, YEARS};
+pub use backup::{BackupError, SHORTEST_PASSPHRASE, restore, seal};
+pub use kubeconfig::kubeconfig;
+pub use leaf::{Leaf, LeafError, Name, Purpose, admin_leaf, node_leaf};
+pub use request::{LONGEST_REQUEST, Request, RequestError};

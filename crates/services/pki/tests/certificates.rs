@@ -1,0 +1,293 @@
+//! What is issued, judged by others: OpenSSL's command and rustls.
+
+use std::{fs, path::Path, process::Command, sync::Arc};
+
+use pilotlight_lab::{Lab, Role};
+use pilotlight_pki::{
+    Authority, Branch, Clock, Fault, Leaf, LeafError, Name, Purpose, Request, RequestError, TimeTrust,
+    admin_leaf, kubeconfig, node_leaf, restore, seal,
+};
+use ring::rand::SystemRandom;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
+
+const BUILT: u64 = 1_700_000_000;
+const YEAR: u64 = 31_557_600;
+
+fn lab() -> Lab {
+    pilotlight_lab::parse(include_str!("../../../lab/examples/origin.toml")).expect("the example is a lab")
+}
+
+fn authority() -> Authority {
+    Authority::make(BUILT, &SystemRandom::new()).expect("an authority")
+}
+
+/// The time of the machine that tests: OpenSSL and rustls go by it.
+fn clock() -> Clock {
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    Clock { now, trust: TimeTrust::Trusted }
+}
+
+fn leaf(node: &str, purpose: Purpose) -> Leaf {
+    let lab = lab();
+    node_leaf(&lab, lab.node_by_name(node).expect("a node of the example"), purpose).expect("its role has it")
+}
+
+fn openssl(arguments: &[&str], folder: &Path) -> (bool, String) {
+    let output = Command::new("openssl").args(arguments).current_dir(folder).output().expect("openssl runs");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A request as a node makes it, by OpenSSL.
+fn request(folder: &Path, curve: &str, subject: &str) -> Vec<u8> {
+    let curve = format!("ec_paramgen_curve:{curve}");
+    let (done, text) = openssl(
+        &[
+            "req", "-new", "-newkey", "ec", "-pkeyopt", &curve, "-nodes", "-keyout", "node.key", "-out",
+            "node.csr", "-subj", subject,
+        ],
+        folder,
+    );
+    assert!(done, "{text}");
+    fs::read(folder.join("node.csr")).expect("a request")
+}
+
+#[test]
+fn openssl_takes_each_certificate_for_its_purpose_and_under_its_authority_alone() {
+    let (authority, folder) = (authority(), tempfile::tempdir().expect("a folder"));
+    let at = folder.path();
+    for (branch, name) in
+        [(Branch::Kubernetes, "kubernetes"), (Branch::Etcd, "etcd"), (Branch::FrontProxy, "proxy")]
+    {
+        fs::write(at.join(name), authority.branch_pem(branch)).expect("written");
+    }
+    fs::write(at.join("root"), authority.root_pem()).expect("written");
+    for purpose in Purpose::ALL {
+        let leaf = leaf("node1", purpose);
+        let (issued, _) = authority.issue_with_key(&leaf, clock(), &SystemRandom::new()).expect("issued");
+        fs::write(at.join("leaf"), &issued.chain).expect("written");
+        for (branch, name) in
+            [(Branch::Kubernetes, "kubernetes"), (Branch::Etcd, "etcd"), (Branch::FrontProxy, "proxy")]
+        {
+            for (way, role) in [(leaf.client, "sslclient"), (leaf.server, "sslserver")] {
+                let (good, text) = openssl(
+                    &["verify", "-x509_strict", "-partial_chain", "-purpose", role, "-trusted", name, "leaf"],
+                    at,
+                );
+                assert_eq!(good, way && branch == leaf.branch, "{purpose:?} under {name} as {role}: {text}");
+            }
+        }
+        let role = if leaf.client { "sslclient" } else { "sslserver" };
+        let (good, text) = openssl(
+            &["verify", "-x509_strict", "-purpose", role, "-CAfile", "root", "-untrusted", "leaf", "leaf"],
+            at,
+        );
+        assert!(good, "{purpose:?} under the root: {text}");
+    }
+}
+
+#[test]
+fn openssl_reads_what_the_lab_says_and_nothing_that_was_asked_for() {
+    let (authority, folder) = (authority(), tempfile::tempdir().expect("a folder"));
+    let asked =
+        Request::read(&request(folder.path(), "P-256", "/O=system:masters/CN=admin")).expect("a request");
+    let leaf = leaf("node2", Purpose::Kubelet);
+    assert!(!asked.agrees(&leaf));
+    let issued = authority.issue(&leaf, &asked, clock(), &SystemRandom::new()).expect("issued");
+    fs::write(folder.path().join("leaf"), &issued.chain).expect("written");
+    let (_, text) = openssl(&["x509", "-in", "leaf", "-noout", "-subject"], folder.path());
+    assert!(text.contains("system:node:node2") && text.contains("system:nodes"), "{text}");
+    assert!(!text.contains("masters"), "{text}");
+    let (_, public) = openssl(&["x509", "-in", "leaf", "-noout", "-pubkey"], folder.path());
+    let (_, own) = openssl(&["ec", "-in", "node.key", "-pubout"], folder.path());
+    assert!(own.contains(public.trim()), "{own}");
+}
+
+#[test]
+fn requests_that_are_none_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = request(folder.path(), "P-384", "/CN=system:node:node2");
+    assert!(Request::read(&good).expect("a request").agrees(&leaf("node2", Purpose::Kubelet)));
+    assert_eq!(Request::read(&request(folder.path(), "P-521", "/CN=a")), Err(RequestError::Key));
+    fs::write(folder.path().join("node.csr"), &good).expect("written");
+    let (done, text) =
+        openssl(&["req", "-in", "node.csr", "-outform", "DER", "-out", "node.der"], folder.path());
+    assert!(done, "{text}");
+    let der = fs::read(folder.path().join("node.der")).expect("a request");
+    let mut forged = der.clone();
+    *forged.last_mut().expect("bytes") ^= 1;
+    assert_eq!(Request::read(&forged), Err(RequestError::Signature));
+    assert_eq!(Request::read(&[der.as_slice(), b"x"].concat()), Err(RequestError::Der));
+    assert_eq!(Request::read(authority().root_pem().as_bytes()), Err(RequestError::Pem));
+    assert_eq!(Request::read(&[b'x'; 9000]), Err(RequestError::Long));
+}
+
+#[test]
+fn the_api_server_is_good_for_every_name_that_it_is_reached_as() {
+    let names = leaf("node1", Purpose::ApiServer).names;
+    for name in [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "10.3.0.1",
+        "node1",
+        "10.77.0.11",
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    ] {
+        assert!(names.contains(&Name::from(name)), "{name} is not in {names:?}");
+    }
+    assert!(!names.contains(&Name::from("node2")), "a worker is no API server");
+}
+
+#[test]
+fn workers_get_a_kubelets_certificates_and_nothing_else() {
+    let lab = lab();
+    for node in &lab.nodes {
+        for purpose in Purpose::ALL {
+            let leaf = node_leaf(&lab, node, purpose);
+            let may = node.role == Some(Role::Controller) || purpose.for_worker();
+            assert_eq!(leaf.is_ok(), may, "{} {purpose:?}", node.name);
+            if node.role != Some(Role::Controller) {
+                assert!(leaf.is_ok_and(|leaf| leaf.branch == Branch::Kubernetes) || !may);
+            }
+        }
+    }
+    let mut alone = lab.clone();
+    alone.kubernetes = None;
+    let outcome = alone.nodes.first().map(|node| node_leaf(&alone, node, Purpose::Kubelet));
+    assert_eq!(outcome, Some(Err(LeafError::NoCluster)));
+}
+
+#[test]
+fn a_pi_a_year_behind_issues_nothing_until_its_time_is_trusted() {
+    let (random, leaf) = (SystemRandom::new(), leaf("node1", Purpose::Kubelet));
+    let real = clock();
+    let built = real.now - YEAR / 2;
+    let authority = Authority::make(built, &random).expect("an authority");
+    let behind = |trust| Clock { now: real.now - YEAR, trust };
+    let issue = |clock| authority.issue_with_key(&leaf, clock, &random).map(|(issued, _)| issued);
+    assert!(matches!(issue(behind(TimeTrust::Untrusted)), Err(Fault::Time)));
+    assert!(matches!(issue(Clock { now: real.now, trust: TimeTrust::Untrusted }), Err(Fault::Time)));
+    // Vouched for, and yet before the build: nobody's clock is right then.
+    assert!(matches!(issue(behind(TimeTrust::Trusted)), Err(Fault::Early { .. })));
+    let issued = issue(real).expect("the time is right now");
+    // A node with the right time takes it, made by an authority that was made while the clock was wrong.
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("leaf"), &issued.chain).expect("written");
+    fs::write(folder.path().join("ca"), authority.branch_pem(Branch::Kubernetes)).expect("written");
+    let (good, text) = openssl(&["verify", "-partial_chain", "-trusted", "ca", "leaf"], folder.path());
+    assert!(good, "{text}");
+}
+
+/// Whether a server with etcd's certificate, which wants its clients' under etcd's authority, lets this one in.
+fn etcd_takes(authority: &Authority, client: &(String, String)) -> bool {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let trust = || {
+        let mut store = RootCertStore::empty();
+        let pem = authority.branch_pem(Branch::Etcd);
+        store.add(CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate")).expect("trusted");
+        Arc::new(store)
+    };
+    let chain = |pem: &str| -> Vec<_> {
+        CertificateDer::pem_slice_iter(pem.as_bytes()).map(|der| der.expect("a certificate")).collect()
+    };
+    let key = |pem: &str| PrivateKeyDer::from_pem_slice(pem.as_bytes()).expect("a key");
+    let (own, own_key) = authority
+        .issue_with_key(&leaf("node1", Purpose::EtcdServer), clock(), &SystemRandom::new())
+        .expect("issued");
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(trust(), provider.clone()).build().expect("a verifier");
+    let server = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain(&own.chain), key(&own_key))
+        .expect("a server");
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(trust())
+        .with_client_auth_cert(chain(&client.0), key(&client.1))
+        .expect("a client");
+    let mut server = ServerConnection::new(Arc::new(server)).expect("a server");
+    let name = "10.77.0.11".try_into().expect("an address");
+    let mut client = ClientConnection::new(Arc::new(config), name).expect("a client");
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).expect("memory");
+        }
+        let mut wire = wire.as_slice();
+        while !wire.is_empty() {
+            server.read_tls(&mut wire).expect("memory");
+            if server.process_new_packets().is_err() {
+                return false;
+            }
+        }
+        let mut back = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut back).expect("memory");
+        }
+        let mut back = back.as_slice();
+        while !back.is_empty() {
+            client.read_tls(&mut back).expect("memory");
+            client.process_new_packets().expect("the client trusts etcd's server");
+        }
+    }
+    true
+}
+
+#[test]
+fn etcds_door_opens_for_its_own_clients_and_no_kubelet() {
+    let authority = authority();
+    let made = |leaf: &Leaf| {
+        let (issued, key) = authority.issue_with_key(leaf, clock(), &SystemRandom::new()).expect("issued");
+        (issued.chain, key)
+    };
+    assert!(etcd_takes(&authority, &made(&leaf("node1", Purpose::ApiServerEtcdClient))));
+    assert!(etcd_takes(&authority, &made(&leaf("node1", Purpose::EtcdHealthcheck))));
+    assert!(!etcd_takes(&authority, &made(&leaf("node2", Purpose::Kubelet))));
+    assert!(!etcd_takes(&authority, &made(&leaf("node1", Purpose::FrontProxyClient))));
+    assert!(!etcd_takes(&authority, &made(&admin_leaf())));
+}
+
+#[test]
+fn a_backup_gives_all_back_to_its_passphrase_alone() {
+    let (authority, random) = (authority(), SystemRandom::new());
+    let passphrase = "correct horse battery";
+    let backup = seal(&authority, passphrase, &random).expect("sealed");
+    assert!(!backup.windows(5).any(|bytes| bytes == b"begin"), "nothing is readable in it");
+    let again = restore(&backup, passphrase).expect("opened");
+    assert_eq!(again.root_pem(), authority.root_pem());
+    assert_eq!(again.service_account_pem(), authority.service_account_pem());
+    let (issued, key) =
+        again.issue_with_key(&leaf("node1", Purpose::EtcdPeer), clock(), &random).expect("issued");
+    assert!(
+        etcd_takes(&authority, &(issued.chain, key)),
+        "the old authority's certificate holds for the new one's"
+    );
+    assert!(restore(&backup, "correct horse batterz").is_err());
+    for at in [0, 20, 40, 60, backup.len() - 1] {
+        let mut damaged = backup.clone();
+        *damaged.get_mut(at).expect("within it") ^= 1;
+        assert!(restore(&damaged, passphrase).is_err(), "byte {at}");
+    }
+    assert!(seal(&authority, "short", &random).is_err());
+}
+
+#[test]
+fn a_kubeconfig_holds_what_it_was_given() {
+    let text = kubeconfig("lab", "10.77.0.11", "admin\"\n", "ca", "chain", "key");
+    let read: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(read["clusters"][0]["cluster"]["server"], "https://10.77.0.11:6443");
+    assert_eq!(read["users"][0]["user"]["client-key-data"], "a2V5");
+    assert_eq!(read["current-context"], "admin\"\n@lab");
+}
