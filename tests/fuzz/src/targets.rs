@@ -17,7 +17,7 @@ use pilotlight_http::{
 };
 use pilotlight_init::ext4::{self, Superblock};
 use pilotlight_lab::{Lab, MacAddr, Mode};
-use pilotlight_pki::{Request as CertificateRequest, Token};
+use pilotlight_pki::{Caller, Question as Order, Request as CertificateRequest, Token};
 use pilotlight_tftp::{FromClient, Request, Step, Terms, Transfer};
 use pilotlight_update::{Manifest, Message, Reply};
 
@@ -51,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "card", feed: card },
     Target { name: "pki-request", feed: pki_request },
     Target { name: "pki-token", feed: pki_token },
+    Target { name: "pki-question", feed: pki_question },
 ];
 
 /// A lab with a pool and two machines, of which one is reserved an address.
@@ -455,5 +456,15 @@ fn pki_token(input: &[u8]) -> u64 {
             kind(true)
         }
         Err(refusal) => kind(refusal),
+    }
+}
+
+fn pki_question(input: &[u8]) -> u64 {
+    match Order::read(input) {
+        Ok(question) => {
+            assert!(question.open_to(Caller::Operator), "an operator who may not ask");
+            kind((question.open_to(Caller::Wire), std::mem::discriminant(&question)))
+        }
+        Err(fault) => kind(words(&fault)),
     }
 }

@@ -9,13 +9,15 @@
 //! under the root all three are good. There are no name constraints: a plain one on the domain breaks
 //! `kubernetes.default`.
 //!
-//! What asks for a certificate goes through these in order: [`Request::read`], [`Arms::ask`], [`node_leaf`],
+//! [`Desk`] answers the lines of a Unix socket; a daemon around it is to come, which knows who asks, keeps what changed
+//! and tells the records. What asks for a certificate goes through these in order: [`Request::read`], [`Arms::ask`], [`node_leaf`],
 //! [`Authority::issue`], [`Arms::burn`]; then what was issued is made durable, and only then answered. A peer that is
 //! refused hears [`OUTSIDE`] whatever the reason.
 
 mod arms;
 mod authority;
 mod backup;
+mod desk;
 mod kubeconfig;
 mod leaf;
 mod request;
@@ -23,6 +25,7 @@ mod request;
 pub use arms::{Armed, Arms, Ask, LONGEST_WINDOW, NotArmed, OUTSIDE, Refusal, Token, Verdict};
 pub use authority::{Authority, Branch, Clock, Fault, Issued, TimeTrust, YEARS};
 pub use backup::{BackupError, SHORTEST_PASSPHRASE, restore, seal};
+pub use desk::{Answer, Caller, Desk, LONGEST_LINE, Now, Question, Record};
 pub use kubeconfig::kubeconfig;
 pub use leaf::{Leaf, LeafError, Name, Purpose, admin_leaf, node_leaf};
 pub use request::{LONGEST_REQUEST, Request, RequestError};

@@ -1,0 +1,286 @@
+//! What is asked over the daemon's socket, and the answers.
+//!
+//! Each question is one line of JSON with `ask` and what belongs to it, each answer one line of JSON with `answer`:
+//!
+//! ```json
+//! {"ask":"issue","token":"<64 hex digits>","mac":"52:54:00:77:00:02","address":"10.77.0.12",
+//!  "purpose":"kubelet","request":"-----BEGIN CERTIFICATE REQUEST-----\n…"}
+//! {"answer":"issued","chain":"-----BEGIN CERTIFICATE-----\n…"}
+//! {"answer":"refused","reason":"refused"}
+//! ```
+//!
+//! What faces the wire asks only `issue` and `public`, and says in `address` where the question came from: the peer's
+//! address of the connection, never one that the peer told. Who it is that asks, the kernel says (`SO_PEERCRED`).
+
+use std::net::Ipv4Addr;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use pilotlight_lab::{Arming, Lab, MacAddr};
+use ring::rand::SecureRandom;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Armed, Arms, Ask, Authority, Branch, Clock, OUTSIDE, Purpose, Request, Token, Verdict, admin_leaf,
+    kubeconfig, node_leaf, restore, seal,
+};
+
+/// The longest line that is read, in bytes: a backup in base64 has about 6,000.
+pub const LONGEST_LINE: usize = 96 << 10;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// What faces the wire.
+    Wire,
+    /// An operator of this Pi.
+    Operator,
+}
+
+/// What is asked.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Question {
+    /// A certificate for a node.
+    Issue {
+        /// Its token in hexadecimal digits.
+        token: String,
+        /// The hardware address that it says is its.
+        mac: String,
+        /// Where the question came from.
+        address: Ipv4Addr,
+        /// What the certificate is for.
+        purpose: Purpose,
+        /// PKCS #10 in PEM.
+        request: String,
+    },
+    /// The authorities' certificates.
+    Public {},
+    /// A token for a node.
+    Arm {
+        /// The node's name in the lab.
+        node: String,
+        /// How long it has, in seconds.
+        window: u64,
+    },
+    /// A kubeconfig for an administrator.
+    Kubeconfig {},
+    /// All keys, sealed.
+    Backup {
+        /// What seals them.
+        passphrase: String,
+    },
+    /// The keys of a backup in place of those in force.
+    Restore {
+        /// What sealed them.
+        passphrase: String,
+        /// The backup in base64.
+        backup: String,
+    },
+}
+
+/// What is answered.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// A certificate and its authority's, in PEM.
+    Issued {
+        /// Both.
+        chain: String,
+    },
+    /// The authorities' certificates in PEM.
+    Public {
+        /// What is trusted around the API.
+        kubernetes: String,
+        /// What is trusted around etcd.
+        etcd: String,
+        /// What is trusted of the front proxy.
+        front_proxy: String,
+        /// What is above them, which nothing should trust.
+        root: String,
+        /// The public key that checks service accounts' tokens.
+        service_account: String,
+    },
+    /// A node's token: a secret.
+    Armed {
+        /// In hexadecimal digits.
+        token: String,
+    },
+    /// A kubeconfig: a secret.
+    Kubeconfig {
+        /// The file.
+        text: String,
+    },
+    /// A backup in base64.
+    Backup {
+        /// The file.
+        backup: String,
+    },
+    /// The keys of the backup are in force.
+    Restored,
+    /// Nothing.
+    Refused {
+        /// Why; what faces the wire hears [`OUTSIDE`] alone.
+        reason: String,
+    },
+}
+
+/// What belongs into the event log. It holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A node was armed.
+    Armed(String),
+    /// A node was given a certificate for this purpose.
+    Issued(String, Purpose),
+    /// A kubeconfig or backup left, or a backup came.
+    Keys(&'static str),
+    /// Nothing was given, for this reason; whether a person should look.
+    Refused(String, bool),
+}
+
+/// All that the daemon holds in memory.
+#[derive(Debug)]
+pub struct Desk {
+    /// The authority. After [`Answer::Restored`] it is another one, to be made durable before the answer leaves.
+    pub authority: Authority,
+    /// Who may ask.
+    pub arms: Arms,
+}
+
+/// What a question is judged by.
+#[derive(Clone, Copy)]
+pub struct Now<'a> {
+    /// Seconds since the Pi's start, which never step.
+    pub boot: u64,
+    /// The time of day.
+    pub clock: Clock,
+    /// The lab in force.
+    pub lab: &'a Lab,
+    /// The source of keys, tokens and serial numbers.
+    pub random: &'a dyn SecureRandom,
+}
+
+/// Why nothing was given, and whether it is an alarm.
+struct No(String, bool);
+
+fn no(reason: impl ToString) -> No {
+    No(reason.to_string(), false)
+}
+
+impl Question {
+    /// Reads one line.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn read(line: &[u8]) -> Result<Self, String> {
+        if line.len() > LONGEST_LINE {
+            return Err(format!("the question is longer than {LONGEST_LINE} bytes"));
+        }
+        // Where the mistake is, and not what serde says of it: that would quote the question, secrets and all.
+        serde_json::from_slice(line)
+            .map_err(|fault| format!("the question is wrong at byte {}", fault.column()))
+    }
+
+    /// Whether this caller may ask it at all.
+    pub fn open_to(&self, caller: Caller) -> bool {
+        caller == Caller::Operator || matches!(self, Self::Issue { .. } | Self::Public {})
+    }
+}
+
+impl Desk {
+    /// Answers one line.
+    pub fn answer(&mut self, line: &[u8], caller: Caller, now: Now<'_>) -> (Answer, Option<Record>) {
+        let outcome = match Question::read(line) {
+            Ok(question) if question.open_to(caller) => self.decide(question, now),
+            Ok(_) => Err(No("this is for operators alone".to_owned(), true)),
+            Err(fault) => Err(No(fault, false)),
+        };
+        outcome.unwrap_or_else(|No(reason, alarm)| {
+            let told = if caller == Caller::Wire { OUTSIDE.to_owned() } else { reason.clone() };
+            (Answer::Refused { reason: told }, Some(Record::Refused(reason, alarm)))
+        })
+    }
+
+    fn decide(&mut self, question: Question, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {
+        match question {
+            Question::Issue { token, mac, address, purpose, request } => {
+                let token: Token = token.parse().map_err(no)?;
+                let mac: MacAddr = mac.parse().map_err(no)?;
+                let request = Request::read(request.as_bytes()).map_err(no)?;
+                let ask = Ask { token: &token, mac, address, key: request.fingerprint(), purpose };
+                self.issue(ask, &request, now)
+            }
+            Question::Public {} => Ok((self.public(), None)),
+            Question::Arm { node, window } => self.arm(&node, window, now),
+            Question::Kubeconfig {} => self.kubeconfig(now),
+            Question::Backup { passphrase } => {
+                let sealed = seal(&self.authority, &passphrase, now.random).map_err(no)?;
+                Ok((Answer::Backup { backup: BASE64_STANDARD.encode(sealed) }, Some(Record::Keys("backup"))))
+            }
+            Question::Restore { passphrase, backup } => {
+                let backup = BASE64_STANDARD.decode(backup).map_err(|_| no("the backup is no base64"))?;
+                self.authority = restore(&backup, &passphrase).map_err(no)?;
+                // What was armed was armed for the other authority.
+                self.arms = Arms::default();
+                Ok((Answer::Restored, Some(Record::Keys("restore"))))
+            }
+        }
+    }
+
+    fn issue(
+        &mut self,
+        ask: Ask<'_>,
+        request: &Request,
+        now: Now<'_>,
+    ) -> Result<(Answer, Option<Record>), No> {
+        self.arms.tidy(now.boot);
+        let refused = |refusal: crate::Refusal| No(refusal.to_string(), refusal.alarm());
+        let node = match self.arms.ask(now.boot, ask).map_err(refused)? {
+            Verdict::Again(chain) => return Ok((Answer::Issued { chain }, None)),
+            Verdict::Issue(node) => node,
+        };
+        // By name and hardware address: the lab may have changed since the node was armed.
+        let known = now.lab.node_by_name(&node).filter(|known| known.mac == ask.mac);
+        let known = known.ok_or_else(|| no(format!("{node} is not in the lab any more")))?;
+        let leaf = node_leaf(now.lab, known, ask.purpose).map_err(no)?;
+        let issued = self.authority.issue(&leaf, request, now.clock, now.random).map_err(no)?;
+        self.arms.burn(now.boot, ask, &issued.chain).map_err(refused)?;
+        Ok((Answer::Issued { chain: issued.chain }, Some(Record::Issued(node, ask.purpose))))
+    }
+
+    fn public(&self) -> Answer {
+        Answer::Public {
+            kubernetes: self.authority.branch_pem(Branch::Kubernetes),
+            etcd: self.authority.branch_pem(Branch::Etcd),
+            front_proxy: self.authority.branch_pem(Branch::FrontProxy),
+            root: self.authority.root_pem(),
+            service_account: self.authority.service_account_public_pem(),
+        }
+    }
+
+    fn arm(&mut self, name: &str, window: u64, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {
+        let node = now.lab.node_by_name(name).ok_or_else(|| no(format!("the lab has no node {name:?}")))?;
+        let address = node.address.ok_or_else(|| {
+            no(format!(
+                "{name} has no address of its own, which its token is bound to: give it one in lab.toml"
+            ))
+        })?;
+        let mut bits = [0; 32];
+        now.random.fill(&mut bits).map_err(|_| no("the kernel gave no randomness"))?;
+        let token = Token::new(bits);
+        // An operator may arm whatever the profile says.
+        let (allowed, by) = (Arming::Operator, Arming::Operator);
+        let armed = Armed { node: name.to_owned(), mac: node.mac, address, allowed, by, window };
+        self.arms.arm(now.boot, armed, &token).map_err(no)?;
+        Ok((Answer::Armed { token: token.reveal() }, Some(Record::Armed(name.to_owned()))))
+    }
+
+    fn kubeconfig(&self, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {
+        let cluster = now.lab.kubernetes.as_ref().ok_or_else(|| no("the lab forms no cluster"))?;
+        let leaf = admin_leaf();
+        let (issued, key) = self.authority.issue_with_key(&leaf, now.clock, now.random).map_err(no)?;
+        let trusted = self.authority.branch_pem(Branch::Kubernetes);
+        let text =
+            kubeconfig(&cluster.cluster, &cluster.api, &leaf.common_name, &trusted, &issued.chain, &key);
+        Ok((Answer::Kubeconfig { text }, Some(Record::Keys("kubeconfig"))))
+    }
+}

@@ -1,0 +1,119 @@
+//! Lines as they come over the socket, and their answers.
+
+use pilotlight_lab::Lab;
+use pilotlight_pki::{
+    Answer, Arms, Authority, Caller, Clock, Desk, Now, OUTSIDE, Question, Record, TimeTrust,
+};
+use proptest::prelude::*;
+use rcgen::{CertificateParams, KeyPair};
+use ring::rand::SystemRandom;
+use serde_json::json;
+
+fn lab() -> Lab {
+    pilotlight_lab::parse(include_str!("../../../lab/examples/origin.toml")).expect("the example is a lab")
+}
+
+fn desk() -> Desk {
+    let authority = Authority::make(1_700_000_000, &SystemRandom::new()).expect("an authority");
+    Desk { authority, arms: Arms::default() }
+}
+
+fn say(desk: &mut Desk, caller: Caller, line: &serde_json::Value) -> (Answer, Option<Record>) {
+    let (lab, random) = (lab(), SystemRandom::new());
+    let clock = Clock { now: 1_800_000_000, trust: TimeTrust::Trusted };
+    desk.answer(line.to_string().as_bytes(), caller, Now { boot: 100, clock, lab: &lab, random: &random })
+}
+
+fn request() -> String {
+    let key = KeyPair::generate().expect("a key");
+    CertificateParams::default().serialize_request(&key).expect("a request").pem().expect("PEM")
+}
+
+fn refused(outcome: &(Answer, Option<Record>)) -> Option<(&str, &str, bool)> {
+    match outcome {
+        (Answer::Refused { reason }, Some(Record::Refused(record, alarm))) => Some((reason, record, *alarm)),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_armed_node_gets_its_certificate_once_and_the_wire_hears_no_reason() {
+    let mut desk = desk();
+    let (Answer::Armed { token }, Some(Record::Armed(node))) =
+        say(&mut desk, Caller::Operator, &json!({"ask": "arm", "node": "node2", "window": 600}))
+    else {
+        panic!("not armed");
+    };
+    assert_eq!(node, "node2");
+    let question = json!({
+        "ask": "issue", "token": token, "mac": "52:54:00:77:00:02", "address": "10.77.0.12", "purpose": "kubelet",
+        "request": request(),
+    });
+    let (Answer::Issued { chain: first }, Some(Record::Issued(..))) = say(&mut desk, Caller::Wire, &question)
+    else {
+        panic!("not issued");
+    };
+    let (Answer::Issued { chain: again }, None) = say(&mut desk, Caller::Wire, &question) else {
+        panic!("not answered again");
+    };
+    assert_eq!(first, again);
+    for (field, value, alarm) in [
+        ("request", request(), true),
+        ("address", "10.77.0.13".to_owned(), true),
+        ("mac", "52:54:00:77:00:03".to_owned(), true),
+        ("token", "0".repeat(64), false),
+        ("token", "x".to_owned(), false),
+        ("purpose", "etcd-peer".to_owned(), false),
+        ("purpose", "root".to_owned(), false),
+    ] {
+        let mut other = question.clone();
+        other[field] = value.into();
+        let outcome = say(&mut desk, Caller::Wire, &other);
+        let (told, record, raised) = refused(&outcome).unwrap_or_else(|| panic!("{field} was let through"));
+        assert_eq!((told, raised), (OUTSIDE, alarm), "{field}: {record}");
+        assert!(!record.contains(&token), "the record tells the token: {record}");
+    }
+}
+
+#[test]
+fn what_faces_the_wire_asks_for_certificates_alone() {
+    let mut desk = desk();
+    let backup = json!({"ask": "backup", "passphrase": "correct horse battery"});
+    for line in [
+        json!({"ask": "arm", "node": "node2", "window": 600}),
+        json!({"ask": "kubeconfig"}),
+        backup.clone(),
+        json!({"ask": "restore", "passphrase": "correct horse battery", "backup": ""}),
+    ] {
+        let outcome = say(&mut desk, Caller::Wire, &line);
+        assert_eq!(refused(&outcome), Some((OUTSIDE, "this is for operators alone", true)), "{line}");
+    }
+    let before = desk.authority.root_pem();
+    let (Answer::Public { root, .. }, None) = say(&mut desk, Caller::Wire, &json!({"ask": "public"})) else {
+        panic!("the certificates are for all");
+    };
+    assert_eq!(root, before);
+    let (Answer::Backup { backup }, Some(Record::Keys("backup"))) = say(&mut desk, Caller::Operator, &backup)
+    else {
+        panic!("no backup");
+    };
+    let mut other = self::desk();
+    let restore = json!({"ask": "restore", "passphrase": "correct horse battery", "backup": backup});
+    assert!(say(&mut other, Caller::Operator, &restore).0 == Answer::Restored);
+    assert_eq!(other.authority.root_pem(), before);
+    let config = say(&mut other, Caller::Operator, &json!({"ask": "kubeconfig"}));
+    assert!(matches!(config, (Answer::Kubeconfig { text }, _) if text.contains("kubernetes-admin@")));
+}
+
+#[test]
+fn a_fault_in_a_line_does_not_quote_it() {
+    let fault = Question::read(br#"{"ask":"backup","passphrase":"secret words","secret":1}"#);
+    assert!(fault.is_err_and(|fault| !fault.contains("secret")));
+}
+
+proptest! {
+    #[test]
+    fn no_line_but_a_right_one_gets_anything(line in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(Question::read(&line).is_err());
+    }
+}
