@@ -45,7 +45,7 @@ pub enum BackupError {
     #[error("the passphrase is wrong, or the backup is damaged")]
     Closed,
     /// What was sealed is not what it should be.
-    #[error("the backup opened, but its {0} cannot be read")]
+    #[error("the {0} of the authority cannot be read")]
     Content(&'static str),
 }
 
@@ -78,7 +78,7 @@ pub fn seal(
     let (mut salt, mut nonce) = ([0; 16], [0; 12]);
     random.fill(&mut salt).map_err(|_| BackupError::Random)?;
     random.fill(&mut nonce).map_err(|_| BackupError::Random)?;
-    let mut sealed = serde_json::to_vec(&content(authority)).map_err(|_| BackupError::Seal)?;
+    let mut sealed = authority.pack()?;
     key(passphrase, &salt)
         .ok_or(BackupError::Seal)?
         .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(MARK), &mut sealed)
@@ -102,14 +102,32 @@ pub fn restore(backup: &[u8], passphrase: &str) -> Result<Authority, BackupError
         .ok_or(BackupError::Closed)?
         .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(MARK), &mut sealed)
         .map_err(|_| BackupError::Closed)?;
-    let content: Content = serde_json::from_slice(opened).map_err(|_| BackupError::Content("list"))?;
-    let [kubernetes, etcd, front_proxy] = content.branches;
-    Ok(Authority {
-        begins: content.begins,
-        root: unpack(&content.root)?,
-        branches: [unpack(&kubernetes)?, unpack(&etcd)?, unpack(&front_proxy)?],
-        service_account: unpack_key(&content.service_account)?,
-    })
+    Authority::unpack(opened)
+}
+
+impl Authority {
+    /// All keys and certificates, open to whoever reads them: for a file that nobody else does.
+    ///
+    /// # Errors
+    /// None that is known of.
+    pub fn pack(&self) -> Result<Vec<u8>, BackupError> {
+        serde_json::to_vec(&content(self)).map_err(|_| BackupError::Content("list"))
+    }
+
+    /// What [`Self::pack`] gave.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn unpack(bytes: &[u8]) -> Result<Self, BackupError> {
+        let content: Content = serde_json::from_slice(bytes).map_err(|_| BackupError::Content("list"))?;
+        let [kubernetes, etcd, front_proxy] = content.branches;
+        Ok(Self {
+            begins: content.begins,
+            root: unpack(&content.root)?,
+            branches: [unpack(&kubernetes)?, unpack(&etcd)?, unpack(&front_proxy)?],
+            service_account: unpack_key(&content.service_account)?,
+        })
+    }
 }
 
 fn content(authority: &Authority) -> Content {

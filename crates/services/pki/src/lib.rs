@@ -9,10 +9,13 @@
 //! under the root all three are good. There are no name constraints: a plain one on the domain breaks
 //! `kubernetes.default`.
 //!
-//! [`Desk`] answers the lines of a Unix socket; a daemon around it is to come, which knows who asks, keeps what changed
-//! and tells the records. What asks for a certificate goes through these in order: [`Request::read`], [`Arms::ask`], [`node_leaf`],
-//! [`Authority::issue`], [`Arms::burn`]; then what was issued is made durable, and only then answered. A peer that is
-//! refused hears [`OUTSIDE`] whatever the reason.
+//! [`Desk`] answers the lines of a Unix socket. The daemon around it, `pilotlight-pkid`, knows who asks, keeps the keys
+//! and tells the records as events; it is not on the card yet.
+//!
+//! What asks for a certificate goes through these in order: [`Request::read`], [`Arms::ask`], [`node_leaf`],
+//! [`Authority::issue`], [`Arms::burn`], and only then is answered. What is armed and what was issued is in memory
+//! alone: a node whose answer was lost with the daemon is armed again. A peer that is refused hears [`OUTSIDE`] whatever
+//! the reason.
 
 mod arms;
 mod authority;

@@ -1,0 +1,48 @@
+//! The keys on the disk: one file that is written whole, flushed, and only then has its name.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use anyhow::Context as _;
+use pilotlight_pki::Authority;
+
+const NAME: &str = "authority.json";
+const HALF: &str = "authority.new";
+
+/// The authority that was kept in `folder`, if any. One that cannot be read is an error and never made anew: all that
+/// it signed would be worth nothing.
+pub(crate) fn load(folder: &Path) -> anyhow::Result<Option<Authority>> {
+    let path = folder.join(NAME);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let authority = Authority::unpack(&bytes).with_context(|| {
+        format!("{} is damaged: move it away, start anew, and restore a backup", path.display())
+    })?;
+    Ok(Some(authority))
+}
+
+/// Keeps it in `folder`, which nobody else may look into. When this returns, a power cut does not lose it.
+pub(crate) fn save(folder: &Path, authority: &Authority) -> anyhow::Result<()> {
+    write(folder, &authority.pack()?).with_context(|| format!("cannot keep the keys in {}", folder.display()))
+}
+
+fn write(folder: &Path, bytes: &[u8]) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    let half = folder.join(HALF);
+    match fs::remove_file(&half) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&half, folder.join(NAME))?;
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,156 @@
+//! `pilotlight-pkid`: the socket, files, clocks and randomness around [`pilotlight_pki::Desk`].
+
+mod keep;
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+use pilotlight_kit::{Event, events::Events, lab, systemd};
+use pilotlight_lab::paths;
+use pilotlight_pki::{Answer, Arms, Authority, Caller, Clock, Desk, LONGEST_LINE, Now, Record, TimeTrust};
+use ring::rand::SystemRandom;
+
+const SERVICE: &str = "pki";
+/// How long one caller may take over its line, and over taking the answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Keeps the lab's certificate authority, and answers one line on each connection.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The socket to answer on, when systemd hands over none.
+    #[arg(long, value_name = "SOCKET")]
+    socket: Option<PathBuf>,
+    /// The folder of the keys.
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// The time of the build in seconds since 1970: a new authority begins then.
+    #[arg(long, value_name = "SECONDS")]
+    built: u64,
+    /// The lab in force.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB)]
+    lab: PathBuf,
+    /// There once the time is trusted.
+    #[arg(long, value_name = "FILE", default_value = paths::CLOCK_SET)]
+    clock_set: PathBuf,
+    /// Where events go.
+    #[arg(long, value_name = "SOCKET", default_value = paths::EVENTS_SOCKET)]
+    events: PathBuf,
+    /// A user who is an operator, by number; may be given more than once.
+    #[arg(long, value_name = "UID", default_values_t = [905])]
+    operator: Vec<u32>,
+    /// A user who faces the wire, by number; may be given more than once.
+    #[arg(long, value_name = "UID", default_values_t = [903])]
+    wire: Vec<u32>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pilotlight-pkid: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let random = SystemRandom::new();
+    let events = Events::new(&arguments.events);
+    let listener = listen(arguments.socket.as_deref())?;
+    let authority = match keep::load(&arguments.state)? {
+        Some(authority) => authority,
+        None => {
+            let authority = Authority::make(arguments.built, &random).context("cannot make an authority")?;
+            keep::save(&arguments.state, &authority)?;
+            events.emit(Event::ok(SERVICE, "made"));
+            authority
+        }
+    };
+    let mut desk = Desk { authority, arms: Arms::default() };
+    systemd::ready("Answering");
+    loop {
+        let (stream, _) = listener.accept().context("cannot take a connection")?;
+        if let Err(fault) = serve(arguments, &mut desk, &stream, &random, &events) {
+            events.emit(Event::failed(SERVICE, "answer", format!("{fault:#}")));
+        }
+    }
+}
+
+fn listen(path: Option<&Path>) -> anyhow::Result<UnixListener> {
+    if let Some(given) = systemd::listen_fds().into_iter().next() {
+        return Ok(UnixListener::from(given));
+    }
+    let path = path.context("systemd handed over no socket: name one with --socket")?;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+        }
+        _ => {}
+    }
+    UnixListener::bind(path).with_context(|| format!("cannot answer at {}", path.display()))
+}
+
+fn serve(
+    arguments: &Arguments,
+    desk: &mut Desk,
+    mut stream: &UnixStream,
+    random: &SystemRandom,
+    events: &Events,
+) -> anyhow::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let peer = rustix::net::sockopt::socket_peercred(stream).context("the kernel does not say who asks")?;
+    let uid = peer.uid.as_raw();
+    let caller = if arguments.operator.contains(&uid) {
+        Caller::Operator
+    } else {
+        ensure!(arguments.wire.contains(&uid), "user {uid} may ask nothing");
+        Caller::Wire
+    };
+    let mut line = Vec::new();
+    // One byte more than is taken, so that what is too long shows.
+    BufReader::new(stream.take(LONGEST_LINE as u64 + 1))
+        .read_until(b'\n', &mut line)
+        .context("no question came")?;
+    let lab = lab::load(&arguments.lab)?;
+    let trust = if arguments.clock_set.exists() { TimeTrust::Trusted } else { TimeTrust::Untrusted };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let boot = pilotlight_kit::event::since_power_on_ms() / 1000;
+    let clock = Clock { now, trust };
+    let (answer, record) = desk.answer(&line, caller, Now { boot, clock, lab: &lab, random });
+    if answer == Answer::Restored
+        && let Err(fault) = keep::save(&arguments.state, &desk.authority)
+    {
+        // What is on the disk counts, so that a restart changes nothing.
+        if let Some(kept) = keep::load(&arguments.state)? {
+            desk.authority = kept;
+        }
+        return Err(fault);
+    }
+    if let Some(record) = record {
+        events.emit(told(record));
+    }
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    stream.write_all(&text).context("the answer was not taken")
+}
+
+fn told(record: Record) -> Event {
+    match record {
+        Record::Armed(node) => Event::ok(SERVICE, "armed").node(Some(&node)),
+        Record::Issued(node, purpose) => {
+            Event::ok(SERVICE, "issued").node(Some(&node)).fact("purpose", format!("{purpose:?}"))
+        }
+        Record::Keys(what) => Event::ok(SERVICE, what),
+        Record::Refused(reason, false) => Event::dropped(SERVICE, "refused", reason),
+        Record::Refused(reason, true) => Event::dropped(SERVICE, "alarm", reason),
+    }
+}

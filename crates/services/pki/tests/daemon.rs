@@ -1,0 +1,97 @@
+//! The daemon itself: keys that outlive it, and callers that the kernel names.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    /// As a power cut would: without a word.
+    fn drop(&mut self) {
+        self.0.kill().expect("it can be killed");
+        self.0.wait().expect("it ends");
+    }
+}
+
+/// The daemon with its state in `at`, for which whoever runs this test is `role`.
+fn start(at: &Path, role: &str) -> Daemon {
+    let own = rustix::process::getuid().as_raw();
+    let (operator, wire) = if role == "operator" { (own, own + 1) } else { (own + 1, own) };
+    std::fs::write(at.join("lab.toml"), include_str!("../../../lab/examples/origin.toml")).expect("written");
+    let _ = std::fs::remove_file(at.join("socket"));
+    let child = Command::new(env!("CARGO_BIN_EXE_pilotlight-pkid"))
+        .args(["--socket", "socket", "--state", "state", "--built", "1700000000", "--lab", "lab.toml"])
+        .args(["--clock-set", "set", "--events", "events"])
+        .args(["--operator", &operator.to_string(), "--wire", &wire.to_string()])
+        .current_dir(at)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    Daemon(child)
+}
+
+fn ask(at: &Path, question: &Value) -> Value {
+    let begun = Instant::now();
+    let mut stream = loop {
+        match UnixStream::connect(at.join("socket")) {
+            Ok(stream) => break stream,
+            Err(fault) => assert!(begun.elapsed() < Duration::from_secs(30), "it does not answer: {fault}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    writeln!(stream, "{question}").expect("written");
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).expect("an answer");
+    serde_json::from_str(&answer).expect("JSON")
+}
+
+#[test]
+fn keys_outlive_the_daemon_and_the_wire_gets_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let (public, backup) = {
+        let _daemon = start(at, "operator");
+        let public = ask(at, &json!({"ask": "public"}));
+        assert_eq!(public["answer"], "public");
+        // Nobody has set the clock yet.
+        assert_eq!(ask(at, &json!({"ask": "kubeconfig"}))["answer"], "refused");
+        std::fs::write(at.join("set"), "1").expect("written");
+        assert_eq!(ask(at, &json!({"ask": "kubeconfig"}))["answer"], "kubeconfig");
+        (public, ask(at, &json!({"ask": "backup", "passphrase": "correct horse battery"}))["backup"].clone())
+    };
+    let mode =
+        |name: &str| std::fs::metadata(at.join(name)).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!((mode("state"), mode("state/authority.json")), (0o700, 0o600));
+    {
+        let _daemon = start(at, "wire");
+        assert_eq!(ask(at, &json!({"ask": "public"})), public, "the same authority after a kill");
+        assert_eq!(ask(at, &json!({"ask": "kubeconfig"})), json!({"answer": "refused", "reason": "refused"}));
+    }
+    let other = tempfile::tempdir().expect("a folder");
+    let at = other.path();
+    {
+        let _daemon = start(at, "operator");
+        assert_ne!(ask(at, &json!({"ask": "public"})), public, "each makes its own");
+        let restore = json!({"ask": "restore", "passphrase": "correct horse battery", "backup": backup});
+        assert_eq!(ask(at, &restore)["answer"], "restored");
+    }
+    let _daemon = start(at, "wire");
+    assert_eq!(ask(at, &json!({"ask": "public"})), public, "what was restored outlives the daemon");
+}
+
+#[test]
+fn damaged_keys_are_no_reason_to_make_new_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("state")).expect("made");
+    std::fs::write(folder.path().join("state/authority.json"), "{").expect("written");
+    let mut daemon = start(folder.path(), "operator");
+    assert!(!daemon.0.wait().expect("it ends").success());
+    assert_eq!(std::fs::read(folder.path().join("state/authority.json")).expect("it is there"), b"{");
+}
