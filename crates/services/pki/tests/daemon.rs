@@ -87,6 +87,29 @@ fn keys_outlive_the_daemon_and_the_wire_gets_none() {
 }
 
 #[test]
+fn a_caller_that_drips_does_not_hold_up_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let _daemon = start(at, "operator");
+    assert_eq!(ask(at, &json!({"ask": "public"}))["answer"], "public");
+    let mut slow = UnixStream::connect(at.join("socket")).expect("it answers");
+    let drip = std::thread::spawn(move || {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(60) {
+            if slow.write_all(b"x").is_err() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        false
+    });
+    let begun = Instant::now();
+    assert_eq!(ask(at, &json!({"ask": "public"}))["answer"], "public");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(drip.join().expect("it ends"), "it was never cut off");
+}
+
+#[test]
 fn damaged_keys_are_no_reason_to_make_new_ones() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("state")).expect("made");

@@ -3,11 +3,11 @@
 mod keep;
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, ensure};
@@ -105,7 +105,6 @@ fn serve(
     random: &SystemRandom,
     events: &Events,
 ) -> anyhow::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let peer = rustix::net::sockopt::socket_peercred(stream).context("the kernel does not say who asks")?;
     let uid = peer.uid.as_raw();
@@ -115,11 +114,7 @@ fn serve(
         ensure!(arguments.wire.contains(&uid), "user {uid} may ask nothing");
         Caller::Wire
     };
-    let mut line = Vec::new();
-    // One byte more than is taken, so that what is too long shows.
-    BufReader::new(stream.take(LONGEST_LINE as u64 + 1))
-        .read_until(b'\n', &mut line)
-        .context("no question came")?;
+    let line = read_line(stream).context("no question came")?;
     let lab = lab::load(&arguments.lab)?;
     let trust = if arguments.clock_set.exists() { TimeTrust::Trusted } else { TimeTrust::Untrusted };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -141,6 +136,24 @@ fn serve(
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
     stream.write_all(&text).context("the answer was not taken")
+}
+
+/// A line, or what came instead of one: no longer than one byte more than is taken, so that what is too long shows. All
+/// of it has to come in time, since the others wait meanwhile.
+fn read_line(mut stream: &UnixStream) -> anyhow::Result<Vec<u8>> {
+    let begun = Instant::now();
+    let (mut line, mut piece) = (Vec::new(), [0; 4096]);
+    while line.len() <= LONGEST_LINE && !line.ends_with(b"\n") {
+        let left = PATIENCE.saturating_sub(begun.elapsed());
+        ensure!(!left.is_zero(), "it took longer than {} s", PATIENCE.as_secs());
+        stream.set_read_timeout(Some(left))?;
+        let count = stream.read(&mut piece)?;
+        if count == 0 {
+            break;
+        }
+        line.extend(piece.iter().take(count));
+    }
+    Ok(line)
 }
 
 fn told(record: Record) -> Event {
