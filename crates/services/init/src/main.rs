@@ -1,4 +1,5 @@
-//! PID 1 of the initrd: from the kernel's hand-over to systemd on the card's root.
+//! PID 1 of the initrd: from the kernel's hand-over to systemd on the card's root, or on a machine without a system of its
+//! own on a root that it fetches.
 //!
 //! This binary performs what the library of the same name decides. A start that fails says on the console what
 //! was looked for and what was seen, and restarts the board after a pause: a card never hangs in silence.
@@ -9,7 +10,9 @@ use std::{path::Path, process::ExitCode, time::Instant};
 
 use pilotlight_disk::Params;
 use pilotlight_init::{
-    lab, request,
+    lab,
+    netroot::NetRoot,
+    request,
     status::{self, Card},
 };
 
@@ -20,7 +23,7 @@ use crate::system::{
     console::Console,
     data, files, identity, labs, modules,
     mounts::{self, ROOT},
-    network, repair, switch,
+    netroot, network, repair, switch,
 };
 
 /// No status that e2fsck(8) has for success.
@@ -36,14 +39,18 @@ fn main() -> ExitCode {
             }
             _ => {}
         }
-        eprintln!("pilotlight-init: this is PID 1 of the card's initrd; it does nothing anywhere else");
+        eprintln!("pilotlight-init: this is PID 1 of an initrd; it does nothing anywhere else");
         return ExitCode::from(2);
     }
     let started = Instant::now();
     let early = mounts::kernel_file_systems();
     let console = Console::open();
     let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let Err(fault) = early.and_then(|()| start(started, &line, &console)).map(|never| match never {});
+    let start = || match NetRoot::parse(&line)? {
+        Some(root) => netroot::start(started, &root, &console),
+        None => start(started, &line, &console),
+    };
+    let Err(fault) = early.and_then(|()| start()).map(|never| match never {});
     console.fault(&fault);
     switch::restart(request::pause_before_restart(&line), &console)
 }

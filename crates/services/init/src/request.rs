@@ -17,7 +17,7 @@ pub fn pause_before_restart(line: &str) -> Duration {
     }
 }
 
-fn parameter<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn parameter<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.split_ascii_whitespace()
         .take_while(|word| *word != "--")
         .filter_map(|word| word.strip_prefix(name))

@@ -8,8 +8,10 @@ pub(crate) mod data;
 pub(crate) mod files;
 pub(crate) mod identity;
 pub(crate) mod labs;
+pub(crate) mod loops;
 pub(crate) mod modules;
 pub(crate) mod mounts;
+pub(crate) mod netroot;
 pub(crate) mod network;
 pub(crate) mod repair;
 pub(crate) mod switch;
@@ -17,6 +19,7 @@ pub(crate) mod switch;
 use std::{error::Error, io, path::PathBuf};
 
 use pilotlight_disk::ParamError;
+use pilotlight_init::netroot::NetRootError;
 
 /// Why the start cannot go on, or a part of it did not come off.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,12 @@ pub(crate) enum Fault {
     /// The command line does not name the card.
     #[error("cmdline.txt on the card's first partition is not as the image builder wrote it")]
     Params(#[from] ParamError),
+    /// The command line names a root on the network, and not so that it could be fetched.
+    #[error(transparent)]
+    NetRoot(#[from] NetRootError),
+    /// The network does not give what was asked for.
+    #[error("{0}")]
+    Network(String),
     /// The card, or a partition of it, is not there.
     #[error("{0}")]
     NoCard(String),

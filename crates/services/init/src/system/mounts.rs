@@ -58,6 +58,29 @@ pub(crate) fn root(device: &Path) -> Result<(), Fault> {
         .map_err(Fault::file("mount memory on", &var))
 }
 
+/// Memory at `folder`.
+pub(crate) fn memory(folder: &Path) -> Result<(), Fault> {
+    files::folder(folder)?;
+    mount("tmpfs", folder, "tmpfs", MountFlags::NODEV, c"mode=0755,size=90%")
+        .map_err(Fault::file("mount memory on", folder))
+}
+
+/// Mounts the root at `device`, which is only read, with the memory at `folder` over it: what is changed is gone at the next
+/// start.
+pub(crate) fn root_in_memory(device: &Path, folder: &Path) -> Result<(), Fault> {
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| folder.join(name));
+    for path in [&lower, &upper, &work, &ROOT.into()] {
+        files::folder(path)?;
+    }
+    mount(device, &lower, "squashfs", MountFlags::RDONLY | MountFlags::NODEV, None)
+        .map_err(Fault::file("mount the root from", device))?;
+    let show = |path: &Path| path.display().to_string();
+    let layers = format!("lowerdir={},upperdir={},workdir={}", show(&lower), show(&upper), show(&work));
+    let layers = std::ffi::CString::new(layers).unwrap_or_default();
+    mount("overlay", ROOT, "overlay", MountFlags::NODEV, layers.as_c_str())
+        .map_err(Fault::file("lay memory over the root at", ROOT))
+}
+
 /// Calls `run` while the devices are shown in the root, too.
 pub(crate) fn with_devices_in_root<T>(run: impl FnOnce() -> T) -> Result<T, Fault> {
     let target = in_root("/dev");

@@ -64,6 +64,21 @@ pub(crate) fn bring_up(network: &Network) -> Result<(), Fault> {
         .map_err(Fault::file("start", program))
 }
 
+/// Switches the interface on.
+pub(crate) fn switch_on(interface: &str) -> Result<(), Fault> {
+    let kernel = open(0)?;
+    let up = name_to_index(&kernel, interface).and_then(|index| ask(&kernel, &rtnetlink::up(index)));
+    up.map_err(Fault::file("switch on", interface))
+}
+
+/// Gives the interface its address.
+pub(crate) fn give_address(interface: &str, address: Ipv4Addr, prefix: u8) -> Result<(), Fault> {
+    match (Wish { interface, address, prefix }).fulfil()? {
+        true => Ok(()),
+        false => Err(Fault::file("give its address to", interface)(Errno::NODEV)),
+    }
+}
+
 /// What the process that was left behind does. `arguments` are those that [`bring_up`] gives it.
 pub(crate) fn wait(arguments: &[String]) -> Result<(), Fault> {
     let [interface, address, prefix] = arguments else { return Ok(()) };
