@@ -11,6 +11,7 @@ mod fuzz;
 mod image;
 mod lock;
 mod mend;
+mod node_image;
 mod publish;
 mod push;
 mod run;
@@ -46,6 +47,8 @@ enum Verb {
     Publish(publish::Arguments),
     /// Send a new system to a running Pi; it tries it, and keeps it or goes back
     Push(push::Arguments),
+    /// Build the system that machines run from memory: kernel, initrd and root
+    NodeImage(node_image::Arguments),
     /// Start the image in QEMU with the Pi's serial console in this terminal
     Run(run::Arguments),
     /// Run the tests: all layers, or those named
@@ -116,6 +119,7 @@ impl Verb {
             Self::Flash(arguments) => Some(&arguments.source),
             Self::Publish(arguments) => Some(&arguments.source),
             Self::Push(arguments) => Some(&arguments.source),
+            Self::NodeImage(arguments) => Some(&arguments.source),
             Self::Run(arguments) => Some(&arguments.source),
             Self::Bench(arguments) => Some(&arguments.source),
             Self::Size(arguments) => Some(&arguments.source),
@@ -137,6 +141,7 @@ impl Verb {
             Self::Flash(arguments) => flash::run(arguments),
             Self::Publish(arguments) => publish::run(arguments),
             Self::Push(arguments) => push::run(arguments),
+            Self::NodeImage(arguments) => node_image::run(arguments),
             Self::Run(arguments) => run::run(arguments),
             Self::Test(arguments) => test::run(arguments),
             Self::Soak(arguments) => soak::run(arguments),

@@ -19,8 +19,8 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
-/// The same moment as snapshot archives write it in their addresses: `20261128T021046Z`.
-pub(crate) fn stamp(seconds: i64) -> String {
+/// Seconds since 1970-01-01T00:00:00Z as snapshot archives write them in their addresses: `20261128T021046Z`.
+pub fn stamp(seconds: i64) -> String {
     let (days, time) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Back again: 400 years have 146,097 days, and years are counted from March.
     let shifted = days + 719_468;

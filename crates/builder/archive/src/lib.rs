@@ -35,6 +35,7 @@ mod unpack;
 
 pub use archives::{Archives, Error};
 pub use cache::{Cache, CacheError};
+pub use date::stamp;
 pub use digest::{Digest, NotADigest};
 pub use fetch::{Attempt, FetchError, FileKind, GoneFile};
 pub use http::{Fault, Patience};

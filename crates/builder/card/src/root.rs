@@ -147,7 +147,9 @@ pub(crate) fn finish(
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
-    for text in [LAYOUT, &board.name, &board.base, board_text, &recipe.spec_text, &workshop.lock_text] {
+    let Recipe { root_text, packages_text, .. } = &recipe;
+    for text in [LAYOUT, &board.name, &board.base, board_text, root_text, packages_text, &workshop.lock_text]
+    {
         add(text.as_bytes());
     }
     add(&builder_identity()?);
@@ -182,7 +184,8 @@ pub(crate) fn finish(
 pub(crate) struct Recipe<'a> {
     workshop: &'a Workshop,
     board: &'a Board,
-    spec_text: String,
+    root_text: String,
+    packages_text: String,
     overlay: overlay::Overlay,
     services: services::Services,
     epoch: u32,
@@ -199,12 +202,11 @@ impl<'a> Recipe<'a> {
     /// Reads what lies in the workspace, and builds our programs.
     pub(crate) fn read(workshop: &'a Workshop, board: &'a Board, steps: &mut Steps) -> anyhow::Result<Self> {
         let services = steps.run("services", || services::build(workshop))?;
-        let path = workshop.base_file("root.toml")?;
-        let spec_text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let [root_text, packages_text] =
+            [workshop.base_text("root.toml")?, workshop.base_text("packages.toml")?];
         let epoch = epoch(workshop, board)?;
         let overlay = overlay::read(&workshop.workspace.join("image-overlay"), epoch)?;
-        Ok(Self { workshop, board, spec_text, overlay, services, epoch })
+        Ok(Self { workshop, board, root_text, packages_text, overlay, services, epoch })
     }
 
     /// Fetches and unpacks the packages.
@@ -296,7 +298,7 @@ impl<'a> Recipe<'a> {
 
     /// The base's rules, checked.
     pub(crate) fn spec(&self) -> anyhow::Result<Spec> {
-        Ok(Spec::parse(&self.spec_text)?)
+        Ok(Spec::parse(&self.root_text, &self.packages_text)?)
     }
 
     /// The finished root as a value.
@@ -411,7 +413,7 @@ fn epoch(workshop: &Workshop, board: &Board) -> anyhow::Result<u32> {
 }
 
 /// What tells this builder from one with other code. A root made by other code is never taken for ours.
-fn builder_identity() -> anyhow::Result<Vec<u8>> {
+pub(crate) fn builder_identity() -> anyhow::Result<Vec<u8>> {
     use std::os::unix::fs::MetadataExt as _;
     // Not by its path: cargo may have put a newer program there while this one runs.
     let meta = fs::metadata("/proc/self/exe").context("cannot look at this very program in /proc")?;

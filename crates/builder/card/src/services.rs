@@ -4,12 +4,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use pilotlight_archive::{Keep, LockedPackage};
-use pilotlight_tools::{Cross, CrossRequest, Toolbox};
+use pilotlight_tools::{Cross, CrossRequest, Machine, Toolbox};
 use pilotlight_tree::{Kind, Meta, Node, Package, TreePath};
 use sha2::{Digest as _, Sha256};
 
@@ -96,6 +97,44 @@ pub(crate) fn build(workshop: &Workshop) -> anyhow::Result<Services> {
     Ok(Services { programs: installed.collect(), init, crates, libraries })
 }
 
+/// The `/init` of the initrd that PCs fetch: the same program, for another machine.
+pub(crate) fn init_of_pcs(workshop: &Workshop) -> anyhow::Result<Bytes> {
+    const PROGRAM: &str = "pilotlight-init";
+    let toolbox = workshop.toolbox(Toolset::Toolchain)?;
+    let target = workshop.target().join("services");
+    let path = target.join("done-pc").join(key(workshop, &toolbox)?);
+    if !path.is_file() {
+        let _alone = alone(&target)?;
+        let request = CrossRequest {
+            workspace: &workshop.workspace,
+            target: &target,
+            cargo_home: &workshop.archives.cache().root().join("cargo"),
+            packages: &[PROGRAM],
+            machine: Machine::Pc,
+            static_libc: true,
+        };
+        let cross = Cross::prepare(&toolbox, request)?;
+        run(cross.command())?;
+        let parent = path.parent().unwrap_or(&target);
+        let _ = fs::remove_dir_all(parent);
+        fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        let half = path.with_extension("new");
+        fs::copy(cross.programs().join(PROGRAM), &half)
+            .and_then(|_| fs::rename(&half, &path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?.into())
+}
+
+/// Compiles.
+fn run(mut command: Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("the services do not compile: {status}\nthe command was {command:?}");
+    }
+    Ok(())
+}
+
 /// What the lock says of the packages in [`LIBRARIES`].
 fn libraries(workshop: &Workshop) -> anyhow::Result<Vec<LockedPackage>> {
     let locked = workshop.archives.locked(&workshop.lock, Toolset::Toolchain.set())?;
@@ -169,14 +208,11 @@ fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path) -> anyhow::Res
             target: &target,
             cargo_home: &cargo_home,
             packages: &packages,
+            machine: Machine::Pi,
             static_libc: in_initrd,
         };
         let cross = Cross::prepare(toolbox, request)?;
-        let mut command = cross.command();
-        let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
-        if !status.success() {
-            bail!("the services do not compile: {status}\nthe command was {command:?}");
-        }
+        run(cross.command())?;
         crates.extend(linked(&cross)?);
         for program in programs {
             let from = cross.programs().join(program.name);

@@ -130,6 +130,12 @@ impl Workshop {
         found.cloned().with_context(|| format!("the base {} has no file {name}", self.base))
     }
 
+    /// The text of such a file.
+    pub(crate) fn base_text(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.base_file(name)?;
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
     /// The mirrors of each archive, in the order in which they are tried.
     pub fn mirrors(&self) -> &Mirrors {
         &self.mirrors

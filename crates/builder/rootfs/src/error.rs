@@ -74,9 +74,9 @@ pub enum Error {
         /// Which field.
         field: &'static str,
     },
-    /// A package has a script that nothing in root.toml stands for.
+    /// A package has a script that nothing in packages.toml stands for.
     #[error(
-        "package {package} has a {script} that root.toml does not know: read it, then add \
+        "package {package} has a {script} that packages.toml does not know: read it, then add \
          `[scripts.\"{package}\"]` with `why` and what has to be done in its place"
     )]
     UnknownScript {
@@ -97,7 +97,7 @@ pub enum Error {
     },
     /// A user or group without a number.
     #[error(
-        "{path} asks for `{name}` without a number: add `{name} = …` to [ids] in root.toml, so that it never moves"
+        "{path} asks for `{name}` without a number: add `{name} = …` to [ids] in packages.toml, so that it never moves"
     )]
     NoId {
         /// Which file.

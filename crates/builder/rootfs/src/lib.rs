@@ -51,7 +51,7 @@ pub struct Inputs<'a> {
     pub packages: &'a [Package],
     /// Packages of which only single files are taken, and their copyright: what the Pi hands to other machines.
     pub payload: &'a [Package],
-    /// The base's root.toml.
+    /// The base's root.toml and packages.toml.
     pub spec: &'a Spec,
     /// Which of the kernel's modules stay.
     pub modules: Wanted<'a>,
@@ -129,7 +129,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Root, Error> {
     let installed: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let extra = spec.raw.sysusers.iter().filter(|line| installed.contains(line.package.as_str()));
     let extra: Vec<_> =
-        extra.map(|line| ("[[sysusers]] in root.toml".to_owned(), line.line.clone())).collect();
+        extra.map(|line| ("[[sysusers]] in packages.toml".to_owned(), line.line.clone())).collect();
     let users = Users::collect(&tree, spec, &extra)?;
     users.write(&mut tree, installed.contains("passwd"), spec.raw.shadow_day, epoch)?;
     for (what, step) in steps {

@@ -1,4 +1,4 @@
-//! root.toml of a base: what becomes of the packages' files, as data. Read once, checked, never doubted after.
+//! root.toml and packages.toml of a base: what becomes of the packages' files, as data. Read once, checked, never doubted after.
 
 use std::collections::BTreeMap;
 
@@ -24,12 +24,14 @@ pub(crate) struct LeaveOutRule {
 }
 
 impl Spec {
-    /// Reads root.toml.
+    /// Reads `root`, which is about one root, and `packages`, which holds for every root of these packages.
     ///
     /// # Errors
-    /// TOML that is not well formed, an unknown or a missing key.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let raw: Raw = toml::from_str(text).map_err(|source| Error::Spec(Box::new(source)))?;
+    /// TOML that is not well formed, an unknown or a missing key, a table that is in both.
+    pub fn parse(root: &str, packages: &str) -> Result<Self, Error> {
+        // One text: what is in both is told as TOML tells it.
+        let raw: Raw =
+            toml::from_str(&format!("{root}\n{packages}")).map_err(|source| Error::Spec(Box::new(source)))?;
         let globs = |list: &[String]| list.iter().map(|one| Glob::path(one)).collect();
         let leave_out = raw.leave_out.iter().map(|rule| LeaveOutRule {
             paths: globs(&rule.paths),

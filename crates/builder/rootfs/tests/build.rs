@@ -205,14 +205,14 @@ fn refusals() {
     check_refusal(
         |packages, _| _ = packages[0].control.insert("postinst".into(), Bytes::from_static(b"#!/bin/sh\n")),
         &[],
-        "package base has a postinst that root.toml does not know",
+        "package base has a postinst that packages.toml does not know",
     );
     check_refusal(
         |packages, _| {
             _ = packages[0].control.insert("triggers".into(), Bytes::from_static(b"interest-noawait /x\n"))
         },
         &[],
-        "package base has a triggers that root.toml does not know",
+        "package base has a triggers that packages.toml does not know",
     );
     check_refusal(
         |packages, _| {
@@ -224,7 +224,7 @@ fn refusals() {
     check_refusal(
         |packages, _| packages[0].data.push((path("usr/lib/sysusers.d/z.conf"), file("u stranger -\n"))),
         &[],
-        "add `stranger = …` to [ids] in root.toml",
+        "add `stranger = …` to [ids] in packages.toml",
     );
     check_refusal(
         |packages, _| packages[0].data.push((path("usr/lib/sysusers.d/z.conf"), file("u a 7\nu b 7\n"))),
@@ -264,6 +264,6 @@ fn refusals() {
 
 #[test]
 fn unknown_keys_are_refused() {
-    let fault = Spec::parse(&SPEC.replacen("shadow-day", "shadow-days", 1)).unwrap_err();
+    let fault = Spec::parse(&SPEC.replacen("shadow-day", "shadow-days", 1), PACKAGES).unwrap_err();
     assert!(fault.source().unwrap().to_string().contains("shadow-days"));
 }

@@ -13,8 +13,25 @@ use std::{
 
 use crate::{ToolError, Toolbox, layout::quote};
 
-/// The Pi's user land.
-const TARGET: &str = "armv7-unknown-linux-gnueabihf";
+/// What a program is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// The Pi's user land.
+    Pi,
+    /// PCs.
+    Pc,
+}
+
+impl Machine {
+    /// As rustc names it.
+    fn target(self) -> &'static str {
+        match self {
+            Self::Pi => "armv7-unknown-linux-gnueabihf",
+            Self::Pc => "x86_64-unknown-linux-gnu",
+        }
+    }
+}
+
 /// What a build may see of the caller's environment: how to reach the crates registry, and nothing else.
 const PASSED_ON: &[&str] = &[
     "http_proxy",
@@ -44,6 +61,8 @@ pub struct CrossRequest<'a> {
     pub cargo_home: &'a Path,
     /// The packages of the workspace whose programs are wanted.
     pub packages: &'a [&'a str],
+    /// What for.
+    pub machine: Machine,
     /// Whether to link the C library in: for a program that runs where there is none, as in an initrd.
     pub static_libc: bool,
 }
@@ -68,19 +87,26 @@ impl<'a> Cross<'a> {
         cross.wrapper("cc-target", &cross.cc("arm-linux-gnueabihf-gcc-14", &[]))?;
         let loader = toolbox.root().join("usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
         let libraries = toolbox.root().join("usr/lib/x86_64-linux-gnu");
-        // Build scripts are linked against the toolbox's C library, so they must run with it.
+        // Build scripts are linked against the toolbox's C library, so they must run with it. What has its C library in
+        // itself needs none of that, and is for another machine.
         let run_inside = [
             format!("-Wl,--dynamic-linker={}", loader.display()),
             format!("-Wl,-rpath,{}", libraries.display()),
         ];
-        cross.wrapper("cc-host", &cross.cc("gcc-14", &run_inside))?;
+        let alone = cross.cc("gcc-14", &[]);
+        let inside = cross.cc("gcc-14", &run_inside);
+        let line =
+            format!("case \" $* \" in *' -static '*|*' -static-pie '*) {alone} \"$@\" ;; esac\n{inside}");
+        cross.wrapper("cc-host", &line)?;
         Ok(cross)
     }
 
     /// The command that builds, its output not yet redirected. Programs appear in [`Cross::programs`].
     pub fn command(&self) -> Command {
         let mut command = self.cargo();
-        command.args(["build", "--locked", "--release", "--target", TARGET]).arg("--target-dir");
+        command
+            .args(["build", "--locked", "--release", "--target", self.request.machine.target()])
+            .arg("--target-dir");
         command.arg(self.target());
         self.packages(command)
     }
@@ -89,7 +115,15 @@ impl<'a> Cross<'a> {
     /// more words. What only runs while compiling is not among them.
     pub fn linked(&self) -> Command {
         let mut command = self.cargo();
-        command.args(["tree", "--locked", "--quiet", "--target", TARGET, "--edges", "normal,no-proc-macro"]);
+        command.args([
+            "tree",
+            "--locked",
+            "--quiet",
+            "--target",
+            self.request.machine.target(),
+            "--edges",
+            "normal,no-proc-macro",
+        ]);
         command.args(["--prefix", "none", "--format", "{p}"]);
         self.packages(command)
     }
@@ -130,20 +164,26 @@ impl<'a> Cross<'a> {
                 self.toolbox.folder().join("bin/arm-linux-gnueabihf-ar"),
             );
         if request.static_libc {
-            command
-                .env("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+            let target = request.machine.target().to_uppercase().replace('-', "_");
+            command.env(format!("CARGO_TARGET_{target}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
         }
         command
     }
 
     /// The folder of the finished programs.
     pub fn programs(&self) -> PathBuf {
-        self.target().join(TARGET).join("release")
+        self.target().join(self.request.machine.target()).join("release")
     }
 
     /// Static and dynamic programs do not share a target folder: other flags would build everything anew.
     fn target(&self) -> PathBuf {
-        self.request.target.join(if self.request.static_libc { "static" } else { "dynamic" })
+        let name = match (self.request.machine, self.request.static_libc) {
+            (Machine::Pi, true) => "static",
+            (Machine::Pi, false) => "dynamic",
+            (Machine::Pc, true) => "static-pc",
+            (Machine::Pc, false) => "dynamic-pc",
+        };
+        self.request.target.join(name)
     }
 
     fn wrappers(&self) -> PathBuf {

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use cross::{Cross, CrossRequest};
+pub use cross::{Cross, CrossRequest, Machine};
 use pilotlight_tree::Package;
 use sha2::{Digest as _, Sha256};
 

@@ -7,6 +7,7 @@ use pilotlight_tree::{Bytes, Kind, Meta, Node, Package, TreePath};
 
 pub(crate) const EPOCH: u32 = 1_700_000_000;
 pub(crate) const SPEC: &str = include_str!("../../../../../bases/debian/root.toml");
+pub(crate) const PACKAGES: &str = include_str!("../../../../../bases/debian/packages.toml");
 
 pub(crate) fn path(raw: &str) -> TreePath {
     TreePath::parse(raw).unwrap()
@@ -113,7 +114,7 @@ pub(crate) fn module(strings: &[&str]) -> Node {
 pub(crate) fn spec() -> Spec {
     let (head, tail) = SPEC.split_once("# Payload\n").unwrap();
     let (_, tail) = tail.split_once("# The appliance\n").unwrap();
-    Spec::parse(&format!("{head}{tail}")).unwrap()
+    Spec::parse(&format!("{head}{tail}"), PACKAGES).unwrap()
 }
 
 pub(crate) fn make(packages: &[Package], overlay: Vec<(&str, Node)>, names: &[&str]) -> Result<Root, Error> {
