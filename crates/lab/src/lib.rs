@@ -16,6 +16,7 @@ mod profile;
 mod schema;
 mod section;
 mod value;
+mod versions;
 mod words;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
@@ -27,9 +28,10 @@ pub use node::{Disks, Loader, Node, Role};
 pub use parse::{MAX_LENGTH, parse};
 pub use power::{DeviceKind, Power, PowerDevice};
 pub use problem::{Problem, Problems};
-pub use profile::{Architecture, Arming, Files, Mirror, Profile, ProfileKind, Release, System, Versions};
+pub use profile::{Architecture, Arming, Files, Mirror, Profile, ProfileKind, Release, System};
 pub use schema::schema;
 pub use value::Variable;
+pub use versions::{IndexError, Versions};
 
 /// The Pi's own name in the lab's domain.
 pub const SERVER_NAME: &str = "pilotlight";

@@ -46,6 +46,8 @@ pub const DATA: &str = "/data";
 pub const TFTP_ROOT: &str = "/usr/share/pilotlight/tftp";
 /// What HTTP serves beneath `/assets/`.
 pub const HTTP_ROOT: &str = "/usr/share/pilotlight/http";
+/// Where what was put on the card for its lab's nodes lies, on the data partition; served beside [`HTTP_ROOT`].
+pub const ASSETS: &str = "/data/assets";
 /// The daemons.
 pub const DAEMONS: &str = "/usr/lib/pilotlight";
 /// The board that the system was made for: a file of `boards/` without its ending.

@@ -146,29 +146,6 @@ pub struct Files {
     pub root: Option<&'static str>,
 }
 
-/// The versions that the Pi has: what the mirror keeps and flips.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Versions {
-    /// The version that a channel has now.
-    pub channels: BTreeMap<(System, Architecture, String), String>,
-    /// The SHA-256 of each file of each version that is there, in small hexadecimal digits.
-    pub files: BTreeMap<(System, Architecture, String), BTreeMap<String, String>>,
-}
-
-impl Versions {
-    /// The version that `channel` of `release` has: the one that the lab holds it at, else what the Pi has now.
-    pub fn of<'a>(&'a self, release: &'a Release, channel: &str) -> Option<&'a str> {
-        let held = release.versions.get(channel);
-        let key = (release.system, release.architecture, channel.to_owned());
-        held.or_else(|| self.channels.get(&key)).map(String::as_str)
-    }
-
-    /// The files of a version and their digests; none where the Pi does not have it.
-    pub fn digests(&self, release: &Release, version: &str) -> Option<&BTreeMap<String, String>> {
-        self.files.get(&(release.system, release.architecture, version.to_owned()))
-    }
-}
-
 /// The processors that a PC or server may have, as Debian calls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Architecture {

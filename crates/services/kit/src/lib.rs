@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a protocol.
 
+pub mod assets;
 pub mod beneath;
 pub mod drops;
 pub mod event;

@@ -18,7 +18,7 @@ use clap::Parser;
 use connection::Shared;
 use mio::{Poll, Waker};
 use pilotlight_http::Warmth;
-use pilotlight_kit::{Events, beneath::Root, lab, signals, systemd};
+use pilotlight_kit::{Events, assets::Assets, lab, signals, systemd};
 use pilotlight_lab::paths;
 use readers::Readers;
 use rustix::{
@@ -41,9 +41,9 @@ struct Arguments {
     /// The lab in force.
     #[arg(long, value_name = "FILE", default_value = paths::LAB)]
     lab: PathBuf,
-    /// What is served beneath `/assets/`.
-    #[arg(long, value_name = "DIR", default_value = paths::HTTP_ROOT)]
-    root: PathBuf,
+    /// What is served beneath `/assets/`; may be given more than once, and the first folder that has a file gives it.
+    #[arg(long = "root", value_name = "DIR", default_values = [paths::HTTP_ROOT, paths::ASSETS])]
+    roots: Vec<PathBuf>,
     /// Where to listen, when systemd hands over no socket; may be given more than once.
     #[arg(long, value_name = "ADDR:PORT", default_values = ["0.0.0.0:80", "[::]:80"])]
     listen: Vec<SocketAddr>,
@@ -64,9 +64,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = signals::stop_requests().context("cannot wait for signals")?;
-    let lab = lab::load(&arguments.lab)?;
-    let root = Root::open(&arguments.root)
-        .with_context(|| format!("cannot serve {}: no readable folder", arguments.root.display()))?;
+    let mut lab = lab::load(&arguments.lab)?;
+    let assets = Assets::open(&arguments.roots)
+        .with_context(|| format!("cannot serve {:?}: no readable folder", arguments.roots))?;
+    let (versions, faults) = assets.versions();
+    lab.versions = versions;
     let listeners = listener::adopt(listener::open(systemd::listen_fds(), &arguments.listen)?)?;
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     // The unit gives as many, and lets nobody ask for more. By hand there may be fewer, and then fewer come in.
@@ -74,15 +76,18 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let poll = Poll::new().context("cannot set up the event loop")?;
     let waker = Waker::new(poll.registry(), server::READERS).context("cannot set up the event loop")?;
     let shared = Shared {
-        site: Site::new(lab, root, Events::new(&arguments.events), run_tag()?),
+        site: Site::new(lab, assets, Events::new(&arguments.events), run_tag()?),
         warmth: Warmth::default(),
         readers: Readers::start(waker).context("cannot start the threads that read")?,
         buffer: vec![0; BUFFER],
         now: Instant::now(),
         stopping: false,
     };
+    for fault in faults {
+        shared.site.fault(fault);
+    }
     let server = Server::new(poll, listeners, shared)?;
-    systemd::ready(&format!("Serving {} on {addresses:?}", arguments.root.display()));
+    systemd::ready(&format!("Serving {:?} on {addresses:?}", arguments.roots));
     server.run(&stop)
 }
 

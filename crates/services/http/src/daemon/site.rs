@@ -12,7 +12,8 @@ use std::{
 
 use pilotlight_kit::{
     Event, Events,
-    beneath::{BeneathError, Opened, Root},
+    assets::Assets,
+    beneath::{BeneathError, Opened},
     drops::Drops,
 };
 use pilotlight_lab::{Lab, MacAddr, Node};
@@ -26,7 +27,7 @@ pub(crate) type Provisions = Rc<Result<Option<Provision>, String>>;
 /// All that connections share.
 pub(crate) struct Site {
     pub(crate) lab: Lab,
-    root: Root,
+    assets: Assets,
     /// Part of every entity tag, different after each boot: what a file in the read-only root says changes with
     /// the image, while its size, time and number may stay the same.
     pub(crate) run: String,
@@ -65,10 +66,10 @@ pub(crate) struct Record {
 }
 
 impl Site {
-    pub(crate) fn new(lab: Lab, root: Root, events: Events, run: String) -> Self {
+    pub(crate) fn new(lab: Lab, assets: Assets, events: Events, run: String) -> Self {
         Self {
             lab,
-            root,
+            assets,
             run,
             events,
             opened: RefCell::default(),
@@ -86,7 +87,7 @@ impl Site {
         if let Some((_, opened)) = last.as_ref().filter(|(known, _)| known == name) {
             return Ok(opened.clone());
         }
-        let Opened { file, length, inode, changed_ns } = self.root.file(name.as_bytes())?;
+        let Opened { file, length, inode, changed_ns } = self.assets.file(name.as_bytes())?;
         let opened = OpenFile { file: Arc::new(file), length, inode, changed_ns };
         *last = Some((name.to_owned(), opened.clone()));
         Ok(opened)

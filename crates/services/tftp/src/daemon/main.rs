@@ -12,7 +12,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
-use pilotlight_kit::{Events, beneath::Root, lab, signals, systemd};
+use pilotlight_kit::{Events, assets::Assets, beneath::Root, lab, signals, systemd};
 use pilotlight_lab::paths;
 
 /// Serves files by TFTP, to be read only.
@@ -28,6 +28,9 @@ struct Arguments {
     /// What is served beneath `assets/`; nothing unless given.
     #[arg(long, value_name = "DIR")]
     assets: Option<PathBuf>,
+    /// Folders whose index says which versions of systems the Pi has; may be given more than once.
+    #[arg(long = "index", value_name = "DIR", default_values = [paths::HTTP_ROOT, paths::ASSETS])]
+    indexes: Vec<PathBuf>,
     /// Where to listen, when systemd hands over no socket; may be given more than once.
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:69")]
     listen: Vec<SocketAddr>,
@@ -51,8 +54,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let open = |path: &PathBuf| {
         Root::open(path).with_context(|| format!("cannot serve {}: no readable folder", path.display()))
     };
+    let mut lab = lab::load(&arguments.lab)?;
+    // Without any, the menus say what is missing; the web server tells of an index that cannot be used.
+    lab.versions = Assets::open(&arguments.indexes).map(|assets| assets.versions().0).unwrap_or_default();
     let files = files::Files {
-        lab: lab::load(&arguments.lab)?,
+        lab,
         root: open(&arguments.root)?,
         assets: arguments.assets.as_ref().map(open).transpose()?,
     };
