@@ -5,6 +5,7 @@ mod cuts;
 mod database;
 mod loaders;
 mod names;
+mod nodes;
 mod pcs;
 mod pi;
 mod proxy;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
             ("virt-bios-pc", pcs::bios),
             ("virt-uefi-pc", pcs::uefi),
             ("virt-uefi-http-pc", pcs::uefi_http),
+            ("virt-nodes", nodes::three_machines),
             ("virt-proxy", proxy::beside_a_router),
             ("virt-loaders", loaders::each_gets_its_own),
         ],

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, process::ExitCode};
 
 use clap::Args;
-use pilotlight_card::{Toolset, Workshop};
+use pilotlight_card::{NODE_SETS, Toolset, Workshop};
 
 use crate::{BOARD, Source, ui};
 
@@ -45,7 +45,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for_tests.sort();
     for_tests.dedup();
     for_tests.retain(|set| !for_image.contains(set));
-    for (purpose, sets) in [("for an image", for_image), ("for the tests", for_tests)] {
+    let for_nodes = NODE_SETS.map(str::to_owned).to_vec();
+    let purposes = [
+        ("for an image", for_image),
+        ("for nodes that run from memory, and the tests", for_nodes),
+        ("for the tests", for_tests),
+    ];
+    for (purpose, sets) in purposes {
         println!("  {purpose}");
         for set in sets {
             missing += one_set(&workshop, &set)?;

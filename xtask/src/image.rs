@@ -60,6 +60,17 @@ fn summary(report: &Report, start: Instant) {
     let (system, limit) = (ui::bytes(boot + root - payload), ui::bytes(size::LIMIT));
     println!("           the system without that {system}, of {limit} at the most (`cargo xtask size`)");
     let beside = |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(node) = &report.node_image {
+        let bytes = node.files.iter().map(|(_, length, _)| length).sum();
+        let (version, bytes) = (&node.version, ui::bytes(bytes));
+        println!(
+            "nodes      debian-ram {version}: Linux {}, {bytes} on the data partition",
+            node.kernel_release
+        );
+    }
+    for lacking in &report.lacking {
+        println!("           {lacking}: not on the card, its nodes' menus say so");
+    }
     println!(
         "beside it  every file: {}, bill of materials: {}",
         beside(&report.manifest),

@@ -11,6 +11,7 @@
 
 mod bill;
 mod clock;
+mod data;
 mod inspect;
 mod litter;
 mod loader;
@@ -31,7 +32,7 @@ use bytes::Bytes;
 pub use clock::Step;
 use clock::Steps;
 pub use inspect::{DIFFERENCES, Installable, Selection};
-pub use node::NodeImage;
+pub use node::{NODE_SETS, NodeImage};
 pub use pilotlight_archive::{GoneFile, Review, Update, Wish};
 use pilotlight_board::MODULE_GROUPS;
 pub use pilotlight_board::{Architecture, Board};
@@ -42,7 +43,7 @@ use pilotlight_image::{
     ext4, fat,
 };
 pub use pilotlight_inventory::spend;
-use pilotlight_lab::paths;
+use pilotlight_lab::{Lab, paths};
 pub use pilotlight_rootfs::compare::Verdict;
 use pilotlight_tree::{Kind, Meta, Node, Tree, TreePath};
 pub use root::pass_over as pass_over_roots;
@@ -111,6 +112,10 @@ pub struct Report {
     pub kernel_release: String,
     /// Seconds since 1970 that everything on the card carries: when the lock was made.
     pub epoch: u32,
+    /// The system for the lab's nodes that is on its data partition.
+    pub node_image: Option<NodeImage>,
+    /// What the lab's profiles start and the card does not bring, in words.
+    pub lacking: Vec<String>,
     /// How long each step took, in their order.
     pub steps: Vec<Step>,
 }
@@ -237,7 +242,7 @@ impl Workshop {
     /// Anything that stands in the way, named once. Nothing half-written is ever left at the image's path.
     pub fn image(&self, request: &ImageRequest) -> anyhow::Result<Report> {
         let (board, board_text) = self.board(&request.board)?;
-        let lab = self.lab(request.lab.as_deref())?;
+        let (lab, lab_text) = self.lab(request.lab.as_deref())?;
         let out = request.out.clone().unwrap_or_else(|| self.image_path(&request.board));
         if out.is_dir() {
             bail!("cannot write the image {}: it is a folder", out.display());
@@ -250,10 +255,12 @@ impl Workshop {
         litter::sweep(&unpacked, half_made);
         let mut steps = Steps::default();
         let finished = root::finish(self, &board_text, &board, &mut steps)?;
+        let node_image = if data::wants_node_image(&lab) { Some(self.node_image(None)?) } else { None };
         let start = Instant::now();
         let params = Params { disk: finished.identity()?.signature, slot: Slot::A };
-        let own = own_files(&board, params, lab);
-        let parts = parts(&finished, params.slot, &own)?;
+        let own = own_files(&board, params, lab_text);
+        let data = data::tree(node_image.as_ref(), finished.facts.epoch)?;
+        let parts = parts(&finished, params.slot, &own, &data)?;
         let summary = card::write(&out, &parts, request.sha256)?;
         let (manifest, bill) = bill::beside(&out, &finished, &own)?;
         steps.note("card", start.elapsed(), "");
@@ -267,6 +274,8 @@ impl Workshop {
             payload_bytes: finished.facts.payload_bytes,
             kernel_release: finished.facts.kernel_release,
             epoch: finished.facts.epoch,
+            node_image,
+            lacking: data::lacking(&lab),
             steps: steps.into_inner(),
         })
     }
@@ -286,26 +295,31 @@ impl Workshop {
         Ok(SlotImage { boot: boot_partition(&finished, params.slot, &own, identity.volume_id)?, root })
     }
 
-    /// The lab's text, checked: only a lab that the Pi will take goes onto a card.
-    fn lab(&self, path: Option<&Path>) -> anyhow::Result<Bytes> {
+    /// The lab and its text: only a lab that the Pi will take goes onto a card.
+    fn lab(&self, path: Option<&Path>) -> anyhow::Result<(Lab, Bytes)> {
         let default = self.default_lab();
         let path = path.unwrap_or(&default);
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read the lab {}", path.display()))?;
         match pilotlight_lab::parse(&text) {
-            Ok(_) => Ok(text.into()),
+            Ok(lab) => Ok((lab, text.into())),
             Err(problems) => bail!(BadLab { name: path.display().to_string(), text, problems }),
         }
     }
 }
 
 /// Everything in its place, nothing written yet.
-fn parts(finished: &root::Finished, slot: Slot, own: &[(String, Bytes)]) -> anyhow::Result<CardParts> {
+fn parts(
+    finished: &root::Finished,
+    slot: Slot,
+    own: &[(String, Bytes)],
+    data: &Tree,
+) -> anyhow::Result<CardParts> {
     let identity = finished.identity()?;
     let boot = boot_partition(finished, slot, own, identity.volume_id)?;
     let epoch = finished.facts.epoch;
     let data = ext4::write(
-        &Tree::new(Meta::root(0o755, epoch)),
+        data,
         &ext4::Options {
             len: layout::DATA_IMAGE.len,
             label: layout::DATA_LABEL.to_owned(),

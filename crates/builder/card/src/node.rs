@@ -24,7 +24,7 @@ const FOLDER: &str = "node";
 /// The only architecture so far, as Debian and the profiles name it.
 const ARCHITECTURE: &str = "amd64";
 /// The sets of packages that it is made of.
-const SETS: [&str; 2] = ["node-amd64", "kernel-amd64"];
+pub const NODE_SETS: [&str; 2] = ["node-amd64", "kernel-amd64"];
 /// Debian's major version, with which the version of what is made here begins.
 const RELEASE: &str = "13";
 /// The list of the files, in the form of sha256sum(1).
@@ -112,7 +112,8 @@ fn is_there(folder: &Path, image: &NodeImage) -> bool {
 impl Recipe {
     fn read(workshop: &Workshop, steps: &mut Steps) -> anyhow::Result<Self> {
         let init = steps.run("init", || services::init_of_pcs(workshop))?;
-        let published = workshop.lock.published(&SETS).context("the lock names no release with a date")?;
+        let published =
+            workshop.lock.published(&NODE_SETS).context("the lock names no release with a date")?;
         let epoch = u32::try_from(published).context("the lock has a release from before 1970")?;
         let text = |name: &str| workshop.base_text(&format!("{FOLDER}/{name}"));
         Ok(Self {
@@ -138,10 +139,10 @@ impl Recipe {
     }
 
     fn make(&self, workshop: &Workshop, out: &Path, steps: &mut Steps) -> anyhow::Result<NodeImage> {
-        steps.run("fetch", || workshop.fetch(&SETS))?;
+        steps.run("fetch", || workshop.fetch(&NODE_SETS))?;
         let mut packages = Vec::new();
         steps.run("unpack", || {
-            for set in SETS {
+            for set in NODE_SETS {
                 packages.extend(workshop.archives.packages(&workshop.lock, set)?);
             }
             anyhow::Ok(())

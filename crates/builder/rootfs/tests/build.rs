@@ -6,7 +6,7 @@ use std::error::Error as _;
 
 use pilotlight_rootfs::{Root, Spec, initrd};
 use pilotlight_tree::{Bytes, Kind, Node, Package};
-use small::{EPOCH, SPEC, base, file, folder, make, make_with, node, package, path};
+use small::{EPOCH, PACKAGES, SPEC, base, file, folder, make, make_with, node, package, path};
 
 fn text(root: &Root, raw: &str) -> String {
     match &root.tree.get(&path(raw)).unwrap_or_else(|| panic!("{raw} is not there")).kind {

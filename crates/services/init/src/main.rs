@@ -21,9 +21,9 @@ use crate::system::{
     card::Found,
     clock,
     console::Console,
-    data, files, identity, labs, modules,
+    data, files, identity, inside, labs, modules,
     mounts::{self, ROOT},
-    netroot, network, repair, switch,
+    netroot, network, switch,
 };
 
 /// No status that e2fsck(8) has for success.
@@ -34,8 +34,8 @@ fn main() -> ExitCode {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         match arguments.as_slice() {
             [word, wish @ ..] if word == network::WAIT => return helper(network::wait(wish)),
-            [word, option, device] if word == repair::REPAIR => {
-                return helper(repair::become_e2fsck(option, device).map(|never| match never {}));
+            [word, command @ ..] if word == inside::INSIDE => {
+                return helper(inside::become_program(command).map(|never| match never {}));
             }
             _ => {}
         }

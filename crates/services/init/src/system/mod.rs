@@ -7,6 +7,7 @@ pub(crate) mod console;
 pub(crate) mod data;
 pub(crate) mod files;
 pub(crate) mod identity;
+pub(crate) mod inside;
 pub(crate) mod labs;
 pub(crate) mod loops;
 pub(crate) mod modules;

@@ -81,12 +81,17 @@ pub(crate) fn root_in_memory(device: &Path, folder: &Path) -> Result<(), Fault> 
         .map_err(Fault::file("lay memory over the root at", ROOT))
 }
 
-/// Calls `run` while the devices are shown in the root, too.
-pub(crate) fn with_devices_in_root<T>(run: impl FnOnce() -> T) -> Result<T, Fault> {
-    let target = in_root("/dev");
-    mount_bind("/dev", &target).map_err(Fault::file("show the devices at", &target))?;
+/// Calls `run` while what the kernel provides is shown in the root, too.
+pub(crate) fn with_kernel_in_root<T>(run: impl FnOnce() -> T) -> Result<T, Fault> {
+    for path in KERNEL {
+        let target = in_root(path);
+        mount_bind(path, &target).map_err(Fault::file("show a file system of the kernel's at", &target))?;
+    }
     let result = run();
-    unmount(&target, UnmountFlags::empty()).map_err(Fault::file("unmount", &target))?;
+    for path in KERNEL {
+        let target = in_root(path);
+        unmount(&target, UnmountFlags::DETACH).map_err(Fault::file("unmount", &target))?;
+    }
     Ok(result)
 }
 

@@ -7,6 +7,7 @@ use std::{
     io::{self, Read, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     path::Path,
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
@@ -23,13 +24,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{
     Fault,
     console::Console,
-    files, loops, modules,
+    files, inside, loops, modules,
     mounts::{self, ROOT, in_root},
     network, switch,
 };
 
 /// Where the memory is that holds the root and what is changed in it.
 const MEMORY: &str = "/memory";
+/// Runs Ignition in the root, before it is started, as on systems that are made for it.
+const IGNITE: &str = "/usr/lib/pilotlight/ignite";
 /// An interface may sit on a bus that takes its time.
 const INTERFACE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long an answer is waited for before it is asked again.
@@ -61,6 +64,12 @@ pub(crate) fn start(started: Instant, root: &NetRoot, console: &Console) -> Resu
     if root.provisioner != Provisioner::CloudInit {
         // cloud-init's own word for it (its documentation, "Disable cloud-init").
         files::write(&in_root("/etc/cloud/cloud-init.disabled"), "")?;
+    }
+    if root.provisioner == Provisioner::Ignition {
+        let status = inside::run(&[IGNITE], Stdio::inherit)?;
+        if !status.success() {
+            return Err(Fault::Network(format!("Ignition ends with {status}; what it said stands above")));
+        }
     }
     console.say(&format!("starting after {:.1} s", started.elapsed().as_secs_f64()));
     switch::root(Path::new(ROOT))

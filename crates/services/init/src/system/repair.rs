@@ -1,21 +1,9 @@
 //! The data partition's repair by the root's own e2fsck(8).
 
-use std::{
-    convert::Infallible,
-    os::unix::process::CommandExt as _,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Stdio};
 
-use rustix::process::{chdir, chroot};
+use super::{Fault, inside};
 
-use super::{
-    Fault,
-    mounts::{self, ROOT},
-};
-
-/// The word by which this program knows itself as the one that becomes e2fsck in the root.
-pub(crate) const REPAIR: &str = "repair";
 const E2FSCK: &str = "/usr/sbin/e2fsck";
 /// Exit statuses of e2fsck(8): below this one nothing is left to be repaired.
 const LEFT: i32 = 4;
@@ -37,18 +25,10 @@ pub(crate) fn repair(device: &Path, way: Way) -> Result<(), Fault> {
         // there is no journal left to play.
         Way::CopyOfSuperblock => ("-y", 2),
     };
-    let program = "/init";
     let mut last = None;
     for _ in 0..times {
-        let status = mounts::with_devices_in_root(|| {
-            Command::new(program)
-                .args([REPAIR, option])
-                .arg(device)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .status()
-        })?;
-        last = Some(status.map_err(Fault::file("start", program))?);
+        // -f: a journal without anything in it would make it look clean.
+        last = Some(inside::run(&[E2FSCK, "-f", option, &device.to_string_lossy()], Stdio::null)?);
     }
     if last.and_then(|status| status.code()).is_some_and(|code| code < LEFT) {
         return Ok(());
@@ -56,12 +36,4 @@ pub(crate) fn repair(device: &Path, way: Way) -> Result<(), Fault> {
     let status = last.map(|status| status.to_string()).unwrap_or_default();
     let reason = format!("it has errors that e2fsck does not repair by itself ({status})");
     Err(Fault::Content { path: device.to_owned(), reason })
-}
-
-/// What the process does that [`repair`] starts.
-pub(crate) fn become_e2fsck(option: &str, device: &str) -> Result<Infallible, Fault> {
-    chroot(ROOT).map_err(Fault::file("change the root to", ROOT))?;
-    chdir("/").map_err(Fault::file("enter", "/"))?;
-    // -f: a journal without anything in it would make it look clean.
-    Err(Fault::file("start", E2FSCK)(Command::new(E2FSCK).args(["-f", option, device]).exec()))
 }

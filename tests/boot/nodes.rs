@@ -1,0 +1,159 @@
+//! Machines without a system of their own become nodes: from nothing to "ready", by the Pi alone, and their disks are left as
+//! they were.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use pilotlight_emulator::{
+    pc::{Firmware, Pc},
+    pi::Kind,
+    scene::Scene,
+};
+use pilotlight_image::Digest;
+use pilotlight_tests::{process::must, surroundings::Tools};
+use serde_json::Value;
+
+use crate::{
+    card,
+    pcs::{self, got, is},
+};
+
+/// From power-on to the word of cloud-init's last stage, on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA0000000000000000000000000000000000000000000 me@desk";
+
+/// A machine of the lab `nodes.toml`.
+struct Machine {
+    node: &'static str,
+    role: &'static str,
+    firmware: Firmware,
+    mac: &'static str,
+    address: &'static str,
+    /// What it fetches to be configured.
+    configuration: &'static str,
+}
+
+const MACHINES: [Machine; 3] = [
+    Machine {
+        node: "control",
+        role: "controller",
+        firmware: Firmware::Bios,
+        mac: "52:54:00:77:00:21",
+        address: "10.77.0.21",
+        configuration: "user-data",
+    },
+    Machine {
+        node: "worker1",
+        role: "worker",
+        firmware: Firmware::Uefi,
+        mac: "52:54:00:77:00:22",
+        address: "10.77.0.22",
+        configuration: "user-data",
+    },
+    Machine {
+        node: "worker2",
+        role: "worker",
+        firmware: Firmware::UefiHttp,
+        mac: "52:54:00:77:00:23",
+        address: "10.77.0.23",
+        configuration: "ignition",
+    },
+];
+
+/// One after the other: two cores play one Pi and one PC.
+pub(crate) fn three_machines() -> Result<()> {
+    let mut scene = card::scene("virt-nodes")?;
+    let card = card::of_lab(&scene, "nodes")?;
+    let ready = card::start(&mut scene, Kind::Virt, &card)?;
+    ensure!(ready.contains("failed units: none") && ready.contains("lab: card"), "{ready}");
+    for machine in &MACHINES {
+        becomes_a_node(&mut scene, machine).with_context(|| machine.node)?;
+    }
+    card::tidy(scene)
+}
+
+fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<()> {
+    let disk = disk(scene.folder()).context("could not make a disk with something on it")?;
+    let before = Digest::of_file(&disk)?;
+    scene.start_pc(&Pc {
+        name: machine.node,
+        firmware: machine.firmware,
+        memory_mib: 2048,
+        hub: Path::new(""),
+        mac: machine.mac,
+        disk: Some(&disk),
+    })?;
+    for (what, expect) in [
+        ("name", machine.node.to_owned()),
+        ("role", machine.role.to_owned()),
+        ("greeting", "a: \"greeting\" for ${everyone}".to_owned()),
+        ("key", KEY.to_owned()),
+        ("address", machine.address.to_owned()),
+        ("mounts", "0".to_owned()),
+        ("swap", "0".to_owned()),
+        ("disks", "1".to_owned()),
+    ] {
+        let said = scene.wait_for(machine.node, &format!("node says: {what} "), PATIENCE)?;
+        let (_, said) = said.split_once(&format!("node says: {what} ")).unwrap_or_default();
+        ensure!(said.trim() == expect, "its {what} is {said:?}, not {expect:?}");
+    }
+    let ours = |event: &Value| event["node"] == machine.node;
+    let steps: [(&str, &dyn Fn(&Value) -> bool); 6] = [
+        ("its address", &|event| is(event, "dhcp", "ack") && event["address"] == machine.address),
+        ("its kernel", &|event| got(event, "/assets/debian-ram/") && ends(event, "/linux")),
+        ("its initrd", &|event| got(event, "/assets/debian-ram/") && ends(event, "/initrd.img")),
+        ("its root", &|event| got(event, "/assets/debian-ram/") && ends(event, "/root.squashfs")),
+        ("its configuration", &|event| got(event, "/node/") && ends(event, machine.configuration)),
+        ("its report", &|event| is(event, "http", "ready") && event["hostname"] == machine.node),
+    ];
+    for (what, wanted) in steps {
+        pcs::event(scene, what, |event| ours(event) && wanted(event))?;
+    }
+    scene.end(machine.node);
+    let after = Digest::of_file(&disk)?;
+    ensure!(before == after, "its disk was written to");
+    Ok(())
+}
+
+fn ends(event: &Value, end: &str) -> bool {
+    event["path"].as_str().is_some_and(|path| path.ends_with(end))
+}
+
+/// A disk that has been in use: a swap area, and an ext4 whose journal was never played back.
+fn disk(folder: &Path) -> Result<PathBuf> {
+    const MIB: u64 = 1 << 20;
+    let tools = Tools::checkers()?;
+    let path = folder.join("disk.img");
+    let file = File::create(&path)?;
+    file.set_len(96 * MIB)?;
+    let script = folder.join("disk.sfdisk");
+    fs::write(&script, "label: gpt\nsize=32MiB, type=swap\nsize=48MiB, type=linux\n")?;
+    let mut table = Command::new("/bin/sh");
+    table.args(["-c", "\"$0\" \"$1\" < \"$2\""]).arg(tools.program("sfdisk")?).arg(&path).arg(&script);
+    must(&mut table, PATIENCE)?;
+
+    // linux/swap.h, `union swap_header`: version 1, so many pages, and the magic word at the first page's end.
+    let swap = MIB;
+    file.write_all_at(&[1_u32, 8191].map(u32::to_le_bytes).concat(), swap + 1024)?;
+    file.write_all_at(b"SWAPSPACE2", swap + 4086)?;
+
+    let ext4 = folder.join("ext4.img");
+    File::create(&ext4)?.set_len(48 * MIB)?;
+    must(tools.command("mke2fs")?.args(["-q", "-t", "ext4"]).arg(&ext4), PATIENCE)?;
+    fs::write(folder.join("block"), vec![0x5a; 4096])?;
+    // A transaction in the journal that was committed and has not reached its block.
+    fs::write(folder.join("debugfs"), format!("jo\njw -b 9000 {}\njc\n", folder.join("block").display()))?;
+    let mut debugfs = tools.command("debugfs")?;
+    must(debugfs.arg("-w").arg("-f").arg(folder.join("debugfs")).arg(&ext4), PATIENCE)?;
+    let listed = must(tools.command("dumpe2fs")?.arg("-h").arg(&ext4), PATIENCE)?.text;
+    ensure!(listed.contains("needs_recovery"), "the journal is not dirty:\n{listed}");
+    file.write_all_at(&fs::read(&ext4)?, 33 * MIB)?;
+    file.sync_all()?;
+    Ok(path)
+}
