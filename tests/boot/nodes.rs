@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     card,
-    pcs::{self, got, is},
+    pcs::{self, Step, got, is},
 };
 
 /// From power-on to the word of cloud-init's last stage, on an idle machine.
@@ -104,7 +104,7 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<()> {
         ensure!(said.trim() == expect, "its {what} is {said:?}, not {expect:?}");
     }
     let ours = |event: &Value| event["node"] == machine.node;
-    let steps: [(&str, &dyn Fn(&Value) -> bool); 6] = [
+    let steps: [Step<'_>; 6] = [
         ("its address", &|event| is(event, "dhcp", "ack") && event["address"] == machine.address),
         ("its kernel", &|event| got(event, "/assets/debian-ram/") && ends(event, "/linux")),
         ("its initrd", &|event| got(event, "/assets/debian-ram/") && ends(event, "/initrd.img")),

@@ -24,7 +24,7 @@ struct Expect {
 }
 
 /// What a machine is seen to do, and the event that shows it.
-type Step<'a> = (&'a str, &'a dyn Fn(&Value) -> bool);
+pub(crate) type Step<'a> = (&'a str, &'a dyn Fn(&Value) -> bool);
 
 /// BIOS, iPXE ROM, PXELINUX, installer.
 pub(crate) fn bios() -> Result<()> {

@@ -15,8 +15,13 @@ use pilotlight_http::{
     head::LONGEST_HEAD,
     select::{Conditions, Selection, select},
 };
-use pilotlight_init::ext4::{self, Superblock};
-use pilotlight_lab::{Lab, MacAddr, Mode};
+use pilotlight_init::{
+    dhcp::{Answer, Client},
+    ext4::{self, Superblock},
+    fetch,
+    netroot::NetRoot,
+};
+use pilotlight_lab::{Lab, MacAddr, Mode, Versions};
 use pilotlight_pki::{Caller, Question as Order, Request as CertificateRequest, Token};
 use pilotlight_tftp::{FromClient, Request, Step, Terms, Transfer};
 use pilotlight_update::{Manifest, Message, Reply};
@@ -52,6 +57,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pki-request", feed: pki_request },
     Target { name: "pki-token", feed: pki_token },
     Target { name: "pki-question", feed: pki_question },
+    Target { name: "index", feed: index },
+    Target { name: "node-line", feed: node_line },
+    Target { name: "node-lease", feed: node_lease },
+    Target { name: "node-answer", feed: node_answer },
 ];
 
 /// A lab with a pool and two machines, of which one is reserved an address.
@@ -466,5 +475,54 @@ fn pki_question(input: &[u8]) -> u64 {
             kind((question.open_to(Caller::Wire), std::mem::discriminant(&question)))
         }
         Err(fault) => kind(words(&fault)),
+    }
+}
+
+/// The index of the systems that the Pi has.
+fn index(input: &[u8]) -> u64 {
+    match Versions::parse(&String::from_utf8_lossy(input)) {
+        Ok(versions) => {
+            assert_eq!(
+                Versions::parse(&versions.index()).as_ref(),
+                Ok(&versions),
+                "it is read as it is written"
+            );
+            kind((versions.channels.len(), versions.files.len()))
+        }
+        Err(fault) => kind(words(&fault.to_string())),
+    }
+}
+
+/// The command line of a node.
+fn node_line(input: &[u8]) -> u64 {
+    match NetRoot::parse(&String::from_utf8_lossy(input)) {
+        Ok(root) => kind(root.map(|root| (root.mac.is_some(), format!("{:?}", root.provisioner)))),
+        Err(fault) => kind(words(&fault.to_string())),
+    }
+}
+
+/// What a DHCP server says to a node.
+fn node_lease(input: &[u8]) -> u64 {
+    let client = Client { mac: [0x52, 0x54, 0, 0x77, 0, 0x21], transaction: u32::from_be_bytes(*b"node") };
+    match client.answer(input) {
+        None => 0,
+        Some(Answer::Nak) => 1,
+        Some(Answer::Offer(lease)) => kind((2, lease.prefix)),
+        Some(Answer::Ack(lease)) => {
+            assert!(lease.prefix <= 32, "{lease:?}");
+            kind((3, lease.prefix))
+        }
+    }
+}
+
+/// What a web server says to a node.
+fn node_answer(input: &[u8]) -> u64 {
+    match fetch::head(input) {
+        Ok(None) => 0,
+        Ok(Some(head)) => {
+            assert!(head.length <= input.len(), "a head longer than what came: {head:?}");
+            kind((1, head.from == 0))
+        }
+        Err(fault) => kind(words(&fault.to_string())),
     }
 }
