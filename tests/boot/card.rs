@@ -20,6 +20,7 @@ use pilotlight_emulator::{
     scene::Scene,
 };
 use pilotlight_image::{self as image, Content, ReadAt, fat};
+use pilotlight_lab::paths::LAB_ON_CARD;
 use pilotlight_tests::{
     process::{must, run},
     surroundings::{self, Tools, checkout, scene_folder},
@@ -116,23 +117,36 @@ impl Card {
     /// card start it once, on trial: what an update does.
     pub(crate) fn with_trial(&self, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>)) -> Result<()> {
         let card = image::card::open(&self.path)?;
-        let fat = card.boot()?;
-        let mut files = BTreeMap::new();
-        for entry in fat.list("")? {
-            files.insert(entry.name.clone(), fat.read(&entry.name)?);
-        }
+        let (mut files, volume_id) = boot_files(&card)?;
         let line = files.get_mut("cmdline.txt").context("the card has no command line")?;
         *line =
             String::from_utf8(line.clone())?.replace("pilotlight.slot=a", "pilotlight.slot=b").into_bytes();
         change(&mut files);
 
+        self.write_boot(Slot::B, files, volume_id)?;
+        let mut root = vec![0; usize::try_from(Slot::A.root().len)?];
+        ReadAt::read_exact_at(&card.root(), 0, &mut root)?;
+        self.write(&root, Slot::B.root().start)?;
+        self.write(&card.mbr.encode(), layout::FALLBACK_SECTOR * layout::SECTOR)?;
+        self.write(&card.mbr.on_trial(Slot::B)?.encode(), 0)
+    }
+
+    /// Puts this lab onto the boot partition, as whoever edits it on a laptop.
+    pub(crate) fn with_lab(&self, lab: &str) -> Result<()> {
+        let (mut files, volume_id) = boot_files(&image::card::open(&self.path)?)?;
+        files.insert(LAB_ON_CARD.to_owned(), lab.as_bytes().to_vec());
+        self.write_boot(Slot::A, files, volume_id)
+    }
+
+    /// Writes the boot partition of a slot anew.
+    fn write_boot(&self, slot: Slot, files: BTreeMap<String, Vec<u8>>, volume_id: u32) -> Result<()> {
         let mut tree = Tree::new(Meta::root(0o755, 0));
         for (name, content) in files {
             let node = Node { meta: Meta::root(0o644, 0), kind: Kind::File(content.into()) };
             tree.insert(TreePath::parse(&name)?, node);
         }
-        let place = Slot::B.boot();
-        let (label, volume_id) = (layout::BOOT_LABEL.to_owned(), fat.volume_id());
+        let place = slot.boot();
+        let label = layout::BOOT_LABEL.to_owned();
         let options = fat::Options { len: place.len, start: place.start, label, volume_id, time: 0 };
         for extent in fat::write(&tree, &options)?.extents() {
             match &extent.content {
@@ -143,11 +157,7 @@ impl Card {
                 Content::File(_) => bail!("a boot partition with a file of the desk in it"),
             }
         }
-        let mut root = vec![0; usize::try_from(Slot::A.root().len)?];
-        ReadAt::read_exact_at(&card.root(), 0, &mut root)?;
-        self.write(&root, Slot::B.root().start)?;
-        self.write(&card.mbr.encode(), layout::FALLBACK_SECTOR * layout::SECTOR)?;
-        self.write(&card.mbr.on_trial(Slot::B)?.encode(), 0)
+        Ok(())
     }
 
     /// Overwrites the head of a slot's root.
@@ -248,6 +258,16 @@ pub(crate) fn start(scene: &mut Scene, kind: Machine<'_>, card: &Card) -> Result
 fn start_kernel(scene: &mut Scene, kind: Machine<'_>, card: &Card, append: &str) -> Result<()> {
     let (card, boot, start) = (&card.path, &card.boot, Start::Kernel);
     Ok(scene.start_pi(&Pi { name: PI, kind, card, boot, start, append, wire: None, writes: None })?)
+}
+
+/// The files of the boot partition that a card starts from, by name, and the partition's number.
+fn boot_files(card: &image::card::Card) -> Result<(BTreeMap<String, Vec<u8>>, u32)> {
+    let fat = card.boot()?;
+    let mut files = BTreeMap::new();
+    for entry in fat.list("")? {
+        files.insert(entry.name.clone(), fat.read(&entry.name)?);
+    }
+    Ok((files, fat.volume_id()))
 }
 
 /// Powers the card's board on and waits for its ready line.

@@ -1,5 +1,5 @@
-//! Machines without a system of their own become nodes: from nothing to "ready", by the Pi alone, and their disks are left as
-//! they were.
+//! Machines without a system of their own become nodes: from nothing to "ready", by the Pi alone, each of its own channel, and
+//! their disks are left as they were.
 
 use std::{
     fs::{self, File},
@@ -20,7 +20,7 @@ use pilotlight_tests::{process::must, surroundings::Tools};
 use serde_json::Value;
 
 use crate::{
-    card,
+    card::{self, Card},
     pcs::{self, Step, got, is},
 };
 
@@ -29,12 +29,15 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA0000000000000000000000000000000000000000000 me@desk";
 
 /// A machine of the lab `nodes.toml`.
+#[derive(Debug, Clone, Copy)]
 struct Machine {
     node: &'static str,
     role: &'static str,
     firmware: Firmware,
     mac: &'static str,
     address: &'static str,
+    /// How the release of its kernel begins, by its channel.
+    kernel: &'static str,
     /// What it fetches to be configured.
     configuration: &'static str,
 }
@@ -46,6 +49,7 @@ const MACHINES: [Machine; 3] = [
         firmware: Firmware::Bios,
         mac: "52:54:00:77:00:21",
         address: "10.77.0.21",
+        kernel: "6.12.",
         configuration: "user-data",
     },
     Machine {
@@ -54,6 +58,7 @@ const MACHINES: [Machine; 3] = [
         firmware: Firmware::Uefi,
         mac: "52:54:00:77:00:22",
         address: "10.77.0.22",
+        kernel: "6.1.",
         configuration: "user-data",
     },
     Machine {
@@ -62,6 +67,7 @@ const MACHINES: [Machine; 3] = [
         firmware: Firmware::UefiHttp,
         mac: "52:54:00:77:00:23",
         address: "10.77.0.23",
+        kernel: "6.12.",
         configuration: "ignition",
     },
 ];
@@ -75,7 +81,20 @@ pub(crate) fn three_machines() -> Result<()> {
     for machine in &MACHINES {
         becomes_a_node(&mut scene, machine).with_context(|| machine.node)?;
     }
+    flipped(&mut scene, &card).context("flipped to another channel")?;
     card::tidy(scene)
+}
+
+/// The lab on the card is edited, as its owner would, and the Pi started again: a worker's next start is of the other channel.
+fn flipped(scene: &mut Scene, card: &Card) -> Result<()> {
+    scene.end(card::PI);
+    let lab = fs::read_to_string(card::lab_file("nodes"))?;
+    let line = "channel = \"oldstable\"\n";
+    ensure!(lab.contains(line), "the scene's lab has no {line}");
+    card.with_lab(&lab.replace(line, "channel = \"stable\"\n"))?;
+    card::start(scene, Kind::Virt, card)?;
+    let worker = Machine { kernel: "6.12.", ..MACHINES[1] };
+    becomes_a_node(scene, &worker)
 }
 
 fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<()> {
@@ -103,6 +122,8 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<()> {
         let (_, said) = said.split_once(&format!("node says: {what} ")).unwrap_or_default();
         ensure!(said.trim() == expect, "its {what} is {said:?}, not {expect:?}");
     }
+    let kernel = scene.wait_for(machine.node, "node says: kernel ", PATIENCE)?;
+    ensure!(kernel.contains(&format!("kernel {}", machine.kernel)), "another channel's kernel: {kernel}");
     let ours = |event: &Value| event["node"] == machine.node;
     let steps: [Step<'_>; 6] = [
         ("its address", &|event| is(event, "dhcp", "ack") && event["address"] == machine.address),

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, process::ExitCode};
 
 use clap::Args;
-use pilotlight_card::{NODE_SETS, Toolset, Workshop};
+use pilotlight_card::{NODE_CHANNELS, Toolset, Workshop, node_sets};
 
 use crate::{BOARD, Source, ui};
 
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for_tests.sort();
     for_tests.dedup();
     for_tests.retain(|set| !for_image.contains(set));
-    let for_nodes = NODE_SETS.map(str::to_owned).to_vec();
+    let for_nodes = NODE_CHANNELS.iter().flat_map(|(channel, _)| node_sets(channel)).collect();
     let purposes = [
         ("for an image", for_image),
         ("for nodes that run from memory, and the tests", for_nodes),

@@ -60,7 +60,7 @@ fn summary(report: &Report, start: Instant) {
     let (system, limit) = (ui::bytes(boot + root - payload), ui::bytes(size::LIMIT));
     println!("           the system without that {system}, of {limit} at the most (`cargo xtask size`)");
     let beside = |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if let Some(node) = &report.node_image {
+    for node in &report.node_images {
         let bytes = node.files.iter().map(|(_, length, _)| length).sum();
         let (version, bytes) = (&node.version, ui::bytes(bytes));
         println!(

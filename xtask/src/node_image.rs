@@ -9,6 +9,9 @@ use crate::{Source, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// The channel: stable (Debian 13) or oldstable (Debian 12)
+    #[arg(long, default_value = "stable")]
+    channel: String,
     /// Where to put it, as debian-ram/VERSION/amd64 [default: target/nodes]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -18,7 +21,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
-    let image = workshop.node_image(arguments.out.as_deref())?;
+    let image = workshop.node_image(&arguments.channel, arguments.out.as_deref())?;
     for step in &image.steps {
         println!("{:<22} {:>7.2} s", step.name, step.time.as_secs_f64());
     }

@@ -93,7 +93,7 @@ impl System {
             Self::Flatcar => &["stable", "beta", "alpha", "lts"],
             Self::FedoraCoreos => &["stable", "testing", "next"],
             Self::Talos => &[],
-            Self::DebianRam => &["stable", "testing", "sid"],
+            Self::DebianRam => &["stable", "oldstable", "testing", "sid"],
         }
     }
 

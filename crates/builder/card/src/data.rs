@@ -1,69 +1,84 @@
 //! What a card's data partition begins with: nothing, or the systems that the lab's nodes run from memory.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeSet, fs};
 
-use anyhow::{Context as _, bail};
-use pilotlight_disk::layout::DATA_IMAGE;
-use pilotlight_lab::{Architecture, Lab, ProfileKind, System, Versions, paths};
+use anyhow::Context as _;
+use pilotlight_disk::layout::{DATA_IMAGE, MIB};
+use pilotlight_lab::{Architecture, Lab, ProfileKind, Release, System, Versions, paths};
 use pilotlight_tree::{Bytes, Kind, Meta, Node, Tree, TreePath};
 
-use crate::NodeImage;
+use crate::{NODE_CHANNELS, NodeImage};
 
-/// The channel of what is made here.
-pub(crate) const CHANNEL: &str = "stable";
-/// What an ext4 of the data partition's length needs for itself, its journal above all, and the Pi for its first hours.
-const SPARE: u64 = 40 << 20;
+/// What the Pi needs for its first hours, and an ext4 for itself, its journal above all.
+const SPARE: u64 = 48 * MIB;
 
-/// Whether a profile of `lab` starts the system that [`crate::Workshop::node_image`] makes.
-pub(crate) fn wants_node_image(lab: &Lab) -> bool {
-    releases(lab)
-        .any(|(system, architecture)| (system, architecture) == (System::DebianRam, Architecture::Amd64))
+/// The channels of the system that [`crate::Workshop::node_image`] makes which the lab's machines may follow.
+pub(crate) fn wanted_channels(lab: &Lab) -> Vec<&'static str> {
+    let wanted: BTreeSet<&str> =
+        wanted(lab).filter(|(release, _)| is_ours(release)).map(|(_, channel)| channel).collect();
+    NODE_CHANNELS.iter().map(|(name, _)| *name).filter(|name| wanted.contains(name)).collect()
 }
 
-/// What profiles of `lab` start and this builder does not bring, in words.
+/// What the lab's machines may start and this builder does not bring, in words.
 pub(crate) fn lacking(lab: &Lab) -> Vec<String> {
-    let mut lacking: Vec<_> = releases(lab)
-        .filter(|wanted| *wanted != (System::DebianRam, Architecture::Amd64))
-        .map(|(system, architecture)| format!("{} for {architecture}", system.title()))
-        .collect();
-    lacking.sort();
-    lacking.dedup();
-    lacking
+    let made = |channel: &str| NODE_CHANNELS.iter().any(|(name, _)| *name == channel);
+    let lacking = wanted(lab).filter(|(release, channel)| !is_ours(release) || !made(channel));
+    let words = |(release, channel): (&Release, &str)| {
+        format!("{} {channel} for {}", release.system.title(), release.architecture)
+    };
+    lacking.map(words).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn releases(lab: &Lab) -> impl Iterator<Item = (System, Architecture)> {
-    lab.profiles.values().filter_map(|profile| match &profile.kind {
-        ProfileKind::Release(release) => Some((release.system, release.architecture)),
+fn is_ours(release: &Release) -> bool {
+    (release.system, release.architecture) == (System::DebianRam, Architecture::Amd64)
+}
+
+/// Each system of the lab with each channel that a machine may start of it: the profile's own, and those of its nodes.
+fn wanted(lab: &Lab) -> impl Iterator<Item = (&Release, &str)> {
+    let releases = lab.profiles.iter().filter_map(|(name, profile)| match &profile.kind {
+        ProfileKind::Release(release) => Some((name, release)),
         _ => None,
+    });
+    releases.flat_map(|(name, release)| {
+        let nodes = lab.nodes.iter().filter(move |node| node.profile.as_ref() == Some(name));
+        let channels = nodes.filter_map(|node| node.channel.as_deref());
+        [release.channel.as_str()].into_iter().chain(channels).map(move |channel| (release, channel))
     })
 }
 
-/// The partition's files, with `image` among what the Pi hands out.
-pub(crate) fn tree(image: Option<&NodeImage>, epoch: u32) -> anyhow::Result<Tree> {
+/// How long the partition of these files has to be, in bytes.
+pub(crate) fn length(tree: &Tree) -> u64 {
+    let content = |(_, node): (&TreePath, &Node)| match &node.kind {
+        Kind::File(content) => content.len() as u64,
+        _ => 0,
+    };
+    let bytes: u64 = tree.iter().map(content).sum();
+    // Bitmaps and inodes of an ext4 take a sixtieth.
+    let wanted = (bytes + bytes / 50 + SPARE).next_multiple_of(4 * MIB);
+    if bytes == 0 { DATA_IMAGE.len } else { wanted.max(DATA_IMAGE.len) }
+}
+
+/// The partition's files: the systems `images` among what the Pi hands out, and their index.
+pub(crate) fn tree(images: &[NodeImage], epoch: u32) -> anyhow::Result<Tree> {
     let mut tree = Tree::new(Meta::root(0o755, epoch));
-    let Some(image) = image else { return Ok(tree) };
-    let bytes: u64 = image.files.iter().map(|(_, length, _)| length).sum();
-    if bytes + SPARE > DATA_IMAGE.len {
-        bail!(
-            "the nodes' system has {bytes} bytes, and the data partition of an image {}: there is no room for it",
-            DATA_IMAGE.len
-        );
-    }
     let (system, architecture) = (System::DebianRam, Architecture::Amd64);
     let assets = paths::ASSETS.trim_start_matches(paths::DATA).trim_start_matches('/');
-    let folder = format!("{assets}/{}/{}/{architecture}", system.name(), image.version);
-    for (name, ..) in &image.files {
-        let path = image.folder.join(name);
-        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        put(&mut tree, &format!("{folder}/{name}"), content.into(), epoch)?;
+    let mut versions = Versions::default();
+    for image in images {
+        let folder = format!("{assets}/{}/{}/{architecture}", system.name(), image.version);
+        for (name, ..) in &image.files {
+            let path = image.folder.join(name);
+            let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            put(&mut tree, &format!("{folder}/{name}"), content.into(), epoch)?;
+        }
+        let digests = image.files.iter().map(|(name, _, digest)| (name.clone(), digest.clone()));
+        let key = |text: &str| (system, architecture, text.to_owned());
+        versions.channels.insert(key(&image.channel), image.version.clone());
+        versions.files.insert(key(&image.version), digests.collect());
     }
-    let digests = image.files.iter().map(|(name, _, digest)| (name.clone(), digest.clone()));
-    let key = |text: &str| (system, architecture, text.to_owned());
-    let versions = Versions {
-        channels: BTreeMap::from([(key(CHANNEL), image.version.clone())]),
-        files: BTreeMap::from([(key(&image.version), digests.collect())]),
-    };
-    put(&mut tree, &format!("{assets}/{}", Versions::INDEX), versions.index().into(), epoch)?;
+    if !images.is_empty() {
+        put(&mut tree, &format!("{assets}/{}", Versions::INDEX), versions.index().into(), epoch)?;
+    }
     Ok(tree)
 }
 

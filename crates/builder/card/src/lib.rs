@@ -32,7 +32,7 @@ use bytes::Bytes;
 pub use clock::Step;
 use clock::Steps;
 pub use inspect::{DIFFERENCES, Installable, Selection};
-pub use node::{NODE_SETS, NodeImage};
+pub use node::{NODE_CHANNELS, NodeImage, node_sets};
 pub use pilotlight_archive::{GoneFile, Review, Update, Wish};
 use pilotlight_board::MODULE_GROUPS;
 pub use pilotlight_board::{Architecture, Board};
@@ -112,8 +112,8 @@ pub struct Report {
     pub kernel_release: String,
     /// Seconds since 1970 that everything on the card carries: when the lock was made.
     pub epoch: u32,
-    /// The system for the lab's nodes that is on its data partition.
-    pub node_image: Option<NodeImage>,
+    /// The systems for the lab's nodes that are on its data partition.
+    pub node_images: Vec<NodeImage>,
     /// What the lab's profiles start and the card does not bring, in words.
     pub lacking: Vec<String>,
     /// How long each step took, in their order.
@@ -255,11 +255,13 @@ impl Workshop {
         litter::sweep(&unpacked, half_made);
         let mut steps = Steps::default();
         let finished = root::finish(self, &board_text, &board, &mut steps)?;
-        let node_image = if data::wants_node_image(&lab) { Some(self.node_image(None)?) } else { None };
+        let channels = data::wanted_channels(&lab);
+        let node_images: Vec<NodeImage> =
+            channels.iter().map(|channel| self.node_image(channel, None)).collect::<Result<_, _>>()?;
         let start = Instant::now();
         let params = Params { disk: finished.identity()?.signature, slot: Slot::A };
         let own = own_files(&board, params, lab_text);
-        let data = data::tree(node_image.as_ref(), finished.facts.epoch)?;
+        let data = data::tree(&node_images, finished.facts.epoch)?;
         let parts = parts(&finished, params.slot, &own, &data)?;
         let summary = card::write(&out, &parts, request.sha256)?;
         let (manifest, bill) = bill::beside(&out, &finished, &own)?;
@@ -274,7 +276,7 @@ impl Workshop {
             payload_bytes: finished.facts.payload_bytes,
             kernel_release: finished.facts.kernel_release,
             epoch: finished.facts.epoch,
-            node_image,
+            node_images,
             lacking: data::lacking(&lab),
             steps: steps.into_inner(),
         })
@@ -321,7 +323,7 @@ fn parts(
     let data = ext4::write(
         data,
         &ext4::Options {
-            len: layout::DATA_IMAGE.len,
+            len: data::length(data),
             label: layout::DATA_LABEL.to_owned(),
             uuid: identity.data_uuid,
             time: epoch,

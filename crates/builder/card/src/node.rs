@@ -23,16 +23,21 @@ use crate::{Step, Workshop, clock::Steps, hex, root::builder_identity, services}
 const FOLDER: &str = "node";
 /// The only architecture so far, as Debian and the profiles name it.
 const ARCHITECTURE: &str = "amd64";
-/// The sets of packages that it is made of.
-pub const NODE_SETS: [&str; 2] = ["node-amd64", "kernel-amd64"];
-/// Debian's major version, with which the version of what is made here begins.
-const RELEASE: &str = "13";
+/// The channels that are made, each with the major version of Debian with which its versions begin.
+pub const NODE_CHANNELS: [(&str, &str); 2] = [("stable", "13"), ("oldstable", "12")];
 /// The list of the files, in the form of sha256sum(1).
 const SUMS: &str = "SHA256SUMS";
+
+/// The sets of packages that a channel's system is made of.
+pub fn node_sets(channel: &str) -> [String; 2] {
+    [format!("node-{channel}-{ARCHITECTURE}"), format!("node-{channel}-kernel-{ARCHITECTURE}")]
+}
 
 /// A system for machines without one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeImage {
+    /// The channel that it is of.
+    pub channel: String,
     /// Its version: Debian's, the date of the newest release that it is made of, and the beginning of a digest of all of it.
     pub version: String,
     /// Its files: name, length in bytes, SHA-256 in hex.
@@ -59,6 +64,9 @@ struct Modules {
 
 /// What it is made of, besides packages.
 struct Recipe {
+    channel: &'static str,
+    release: &'static str,
+    sets: [String; 2],
     root_text: String,
     packages_text: String,
     modules_text: String,
@@ -68,23 +76,26 @@ struct Recipe {
 }
 
 impl Workshop {
-    /// Makes the system that machines run from memory, in the folder `out` or beneath the target folder, as
+    /// Makes the system of a channel that machines run from memory, in the folder `out` or beneath the target folder, as
     /// `debian-ram/VERSION/amd64`.
     ///
     /// # Errors
     /// Anything that stands in the way, named once. A half-made folder never has its final name.
-    pub fn node_image(&self, out: Option<&Path>) -> anyhow::Result<NodeImage> {
+    pub fn node_image(&self, channel: &str, out: Option<&Path>) -> anyhow::Result<NodeImage> {
         let mut steps = Steps::default();
-        let recipe = Recipe::read(self, &mut steps)?;
+        let recipe = Recipe::read(self, channel, &mut steps)?;
         let kept = self.target().join("nodes");
         let out = out.unwrap_or(&kept);
-        let facts = kept.join("made").join(recipe.key(self)?);
+        let facts = kept.join("made").join(channel).join(recipe.key(self)?);
         let known = fs::read_to_string(&facts).ok().and_then(|text| serde_json::from_str(&text).ok());
         let known = known.filter(|known: &NodeImage| is_there(&folder(out, &known.version), known));
         let image = match known {
             Some(image) => image,
             None => {
                 let image = recipe.make(self, out, &mut steps)?;
+                if out == kept {
+                    without_older(&kept, recipe.release, &image.version);
+                }
                 let parent = facts.parent().unwrap_or(&kept);
                 let _ = fs::remove_dir_all(parent);
                 fs::create_dir_all(parent)
@@ -101,6 +112,17 @@ fn folder(out: &Path, version: &str) -> PathBuf {
     out.join(System::DebianRam.name()).join(version).join(ARCHITECTURE)
 }
 
+/// Removes the other versions of a release: they are made again in seconds.
+fn without_older(kept: &Path, release: &str, newest: &str) {
+    let parent = kept.join(System::DebianRam.name());
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name != newest && name.split('.').next() == Some(release) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Whether all files are there; their content was verified when they got their names.
 fn is_there(folder: &Path, image: &NodeImage) -> bool {
     let whole = |(name, length, _): &(String, u64, String)| {
@@ -110,13 +132,24 @@ fn is_there(folder: &Path, image: &NodeImage) -> bool {
 }
 
 impl Recipe {
-    fn read(workshop: &Workshop, steps: &mut Steps) -> anyhow::Result<Self> {
+    fn read(workshop: &Workshop, channel: &str, steps: &mut Steps) -> anyhow::Result<Self> {
+        let found = NODE_CHANNELS.into_iter().find(|(name, _)| *name == channel);
+        let (channel, release) = found.with_context(|| {
+            let known = NODE_CHANNELS.map(|(name, _)| name).join(" and ");
+            format!("the channel {channel} of debian-ram is not made: {known} are")
+        })?;
+        let sets = node_sets(channel);
         let init = steps.run("init", || services::init_of_pcs(workshop))?;
-        let published =
-            workshop.lock.published(&NODE_SETS).context("the lock names no release with a date")?;
+        let published = workshop
+            .lock
+            .published(&sets.each_ref().map(String::as_str))
+            .context("the lock names no release with a date")?;
         let epoch = u32::try_from(published).context("the lock has a release from before 1970")?;
         let text = |name: &str| workshop.base_text(&format!("{FOLDER}/{name}"));
         Ok(Self {
+            channel,
+            release,
+            sets,
             root_text: text("root.toml")?,
             modules_text: text("modules.toml")?,
             packages_text: workshop.base_text("packages.toml")?,
@@ -134,15 +167,15 @@ impl Recipe {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        hash.update(format!("{:?}", self.overlay));
+        hash.update(format!("{:?}{:?}", self.sets, self.overlay));
         Ok(hex(&hash.finalize()[..8]))
     }
 
     fn make(&self, workshop: &Workshop, out: &Path, steps: &mut Steps) -> anyhow::Result<NodeImage> {
-        steps.run("fetch", || workshop.fetch(&NODE_SETS))?;
+        steps.run("fetch", || workshop.fetch(&self.sets.each_ref().map(String::as_str)))?;
         let mut packages = Vec::new();
         steps.run("unpack", || {
-            for set in NODE_SETS {
+            for set in &self.sets {
                 packages.extend(workshop.archives.packages(&workshop.lock, set)?);
             }
             anyhow::Ok(())
@@ -181,11 +214,12 @@ impl Recipe {
         fs::write(work.path().join(SUMS), &sums).with_context(|| format!("cannot write {SUMS}"))?;
         let stamp = pilotlight_archive::stamp(self.epoch.into());
         let day = stamp.split('T').next().unwrap_or_default();
-        let version = format!("{RELEASE}.{day}.{}", hex(&Sha256::digest(sums.as_bytes())[..4]));
+        let version = format!("{}.{day}.{}", self.release, hex(&Sha256::digest(sums.as_bytes())[..4]));
         let folder = folder(out, &version);
         put(work.path(), &folder)?;
         let (kernel_release, packages) = (root.kernel_release, packages.len());
-        Ok(NodeImage { version, files, kernel_release, packages, folder, steps: Vec::new() })
+        let channel = self.channel.to_owned();
+        Ok(NodeImage { channel, version, files, kernel_release, packages, folder, steps: Vec::new() })
     }
 
     fn root(&self, packages: &[Package], modules: &Modules) -> anyhow::Result<Root> {

@@ -183,11 +183,17 @@ fn assemble(parts: &CardParts) -> Result<Sparse, CardError> {
     let (boot, root) = (parts.slot.boot(), parts.slot.root());
     let exact = |part, len, room| if len == room { Ok(()) } else { Err(CardError::Size { part, len, room }) };
     exact("boot partition", parts.boot.len(), boot.len)?;
-    exact("data partition", parts.data.len(), layout::DATA_IMAGE.len)?;
+    // A longer one holds what the lab's machines fetch.
+    let data_len = parts.data.len();
+    if data_len < layout::DATA_IMAGE.len || !data_len.is_multiple_of(layout::MIB) {
+        let room = layout::DATA_IMAGE.len;
+        return Err(CardError::Size { part: "data partition", len: data_len, room });
+    }
+    let len = layout::DATA_START + data_len;
     if parts.root.len() > root.len {
         return Err(CardError::Size { part: "root", len: parts.root.len(), room: root.len });
     }
-    let table = Mbr::for_card(parts.signature, parts.slot, layout::IMAGE_LEN / SECTOR);
+    let table = Mbr::for_card(parts.signature, parts.slot, len / SECTOR);
     let table = table.map_err(|source| CardError::Table { path: PathBuf::new(), source })?;
 
     let mut placed =
@@ -207,7 +213,7 @@ fn assemble(parts: &CardParts) -> Result<Sparse, CardError> {
     put(parts.slot.other().root().start, &wiped);
 
     placed.sort_by_key(|extent| extent.offset);
-    let mut image = Sparse::new(layout::IMAGE_LEN);
+    let mut image = Sparse::new(len);
     placed.into_iter().for_each(|extent| image.push(extent.offset, extent.content));
     Ok(image)
 }

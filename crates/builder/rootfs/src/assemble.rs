@@ -42,6 +42,9 @@ pub(crate) struct Assembled {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UsrMerge(BTreeMap<Vec<u8>, Vec<u8>>);
 
+/// The folders that are links into /usr.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+
 impl UsrMerge {
     pub(crate) fn of(packages: &[Package]) -> Self {
         let all = packages.iter().flat_map(|package| &package.data);
@@ -52,6 +55,23 @@ impl UsrMerge {
             _ => None,
         });
         Self(links.collect())
+    }
+
+    /// The same, with the links that nobody ships: before Debian 13 it was debootstrap that made them, for every folder of
+    /// [`MERGED`] that a package has files in. Gives those as well.
+    fn completed(packages: &[Package]) -> (Self, Vec<TreePath>) {
+        let mut merge = Self::of(packages);
+        if MERGED.iter().any(|name| merge.0.contains_key(name.as_bytes())) {
+            return (merge, Vec::new());
+        }
+        let all = || packages.iter().flat_map(|package| &package.data);
+        let used = MERGED.into_iter().map(TreePath::literal);
+        let used = used.filter(|folder| all().any(|(path, _)| path.is_at_or_beneath(folder)));
+        let made: Vec<TreePath> = used.collect();
+        for folder in &made {
+            merge.0.insert(folder.as_bytes().to_vec(), [b"usr/", folder.as_bytes()].concat());
+        }
+        (merge, made)
     }
 
     /// Whether `path` is one of the links.
@@ -71,8 +91,11 @@ impl UsrMerge {
 }
 
 pub(crate) fn assemble(packages: &[Package], spec: &Spec) -> Result<Assembled, Error> {
-    let merge = UsrMerge::of(packages);
+    let (merge, made) = UsrMerge::completed(packages);
     let mut tree = Tree::new(Meta::root(0o755, 0));
+    for link in made {
+        files::put_link(&mut tree, link.clone(), [b"usr/", link.as_bytes()].concat(), 0);
+    }
     let mut owners = BTreeMap::new();
     let mut left_out = Vec::new();
     let mut folders = Vec::new();

@@ -174,6 +174,9 @@ pub(crate) struct Owner {
     pub(crate) user: String,
     pub(crate) group: String,
     pub(crate) mode: u16,
+    /// Whether some versions of the package have no such path.
+    #[serde(default)]
+    pub(crate) may_lack: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

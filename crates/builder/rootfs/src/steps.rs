@@ -62,7 +62,11 @@ pub(crate) fn take(tree: &mut Tree, what: &str, step: &Step, users: &Users, mtim
     for owner in &step.owners {
         let (uid, gid) = users.owner(what, &owner.user, &owner.group)?;
         let path = files::path(&owner.path)?;
-        let node = tree.get_mut(&path).ok_or(Error::Missing { path })?;
+        let node = match tree.get_mut(&path) {
+            Some(node) => node,
+            None if owner.may_lack => continue,
+            None => return Err(Error::Missing { path }),
+        };
         node.meta = Meta { mode: owner.mode, uid, gid, ..node.meta };
     }
     Ok(())

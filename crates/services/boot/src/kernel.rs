@@ -132,10 +132,11 @@ fn configured(lab: &Lab, node: &Node) -> Vec<String> {
             "pilotlight.config=ignition".to_owned(),
             format!("ignition.config.url={}", url::node(lab, node.mac, "ignition")),
         ],
-        // cloud-init wants the last slash: it puts the names of its files behind.
+        // cloud-init wants the last slash: it puts the names of its files behind. `nocloud-net` is what Debian 12's
+        // (22.4) has to read there to look on the network, and 25.1 still takes it for the same.
         _ => vec![
             "pilotlight.config=cloud-init".to_owned(),
-            format!("ds=nocloud;s={}", url::node(lab, node.mac, "")),
+            format!("ds=nocloud-net;s={}", url::node(lab, node.mac, "")),
         ],
     }
 }

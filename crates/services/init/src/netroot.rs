@@ -143,7 +143,7 @@ mod tests {
         let line = format!(
             "initrd=initrd.gz pilotlight.root=http://10.77.0.1/assets/debian-ram/1/amd64/root.squashfs \
              pilotlight.sha256={DIGEST} BOOTIF=01-52-54-00-00-00-11 pilotlight.config=cloud-init \
-             ds=nocloud;s=http://10.77.0.1/node/52-54-00-00-00-11/"
+             ds=nocloud-net;s=http://10.77.0.1/node/52-54-00-00-00-11/"
         );
         let root = NetRoot::parse(&line).unwrap().unwrap();
         assert_eq!(root.url.to_string(), "http://10.77.0.1:80/assets/debian-ram/1/amd64/root.squashfs");

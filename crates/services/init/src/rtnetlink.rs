@@ -1,4 +1,4 @@
-//! The three messages of rtnetlink(7) that it takes to bring an interface up with an address: what is asked, and
+//! The messages of rtnetlink(7) that it takes to bring an interface up with an address, and down again: what is asked, and
 //! what the kernel says to it.
 
 use std::net::Ipv4Addr;
@@ -23,6 +23,12 @@ const BROADCAST: u16 = 4;
 pub fn up(index: u32) -> Vec<u8> {
     // struct ifinfomsg: any family, any type, the index, the flags and which of them are meant.
     let body = [0, index, UP, UP].map(u32::to_ne_bytes).concat();
+    message(NEW_LINK, REQUEST, &body)
+}
+
+/// Switch it off.
+pub fn down(index: u32) -> Vec<u8> {
+    let body = [0, index, 0, UP].map(u32::to_ne_bytes).concat();
     message(NEW_LINK, REQUEST, &body)
 }
 
@@ -70,6 +76,7 @@ mod tests {
         assert_eq!(up.len(), 32);
         assert_eq!(up[..8], [32, 0, 0, 0, 16, 0, 5, 0]);
         assert_eq!(up[16..], [0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(down(2)[16..], [0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
         let address = address(3, Ipv4Addr::new(10, 77, 0, 1), 24);
         assert_eq!(address[..8], [48, 0, 0, 0, 20, 0, 5, 5]);
         assert_eq!(address[16..24], [2, 24, 0, 0, 3, 0, 0, 0]);

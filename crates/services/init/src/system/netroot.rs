@@ -71,6 +71,7 @@ pub(crate) fn start(started: Instant, root: &NetRoot, console: &Console) -> Resu
             return Err(Fault::Network(format!("Ignition ends with {status}; what it said stands above")));
         }
     }
+    network::switch_off(&interface)?;
     console.say(&format!("starting after {:.1} s", started.elapsed().as_secs_f64()));
     switch::root(Path::new(ROOT))
 }

@@ -66,9 +66,18 @@ pub(crate) fn bring_up(network: &Network) -> Result<(), Fault> {
 
 /// Switches the interface on.
 pub(crate) fn switch_on(interface: &str) -> Result<(), Fault> {
-    let kernel = open(0)?;
-    let up = name_to_index(&kernel, interface).and_then(|index| ask(&kernel, &rtnetlink::up(index)));
-    up.map_err(Fault::file("switch on", interface))
+    told(interface, rtnetlink::up).map_err(Fault::file("switch on", interface))
+}
+
+/// Switches the interface off: Linux before 6.2 gives no other name to one that is on, as udev will want to.
+pub(crate) fn switch_off(interface: &str) -> Result<(), Fault> {
+    told(interface, rtnetlink::down).map_err(Fault::file("switch off", interface))
+}
+
+fn told(interface: &str, what: fn(u32) -> Vec<u8>) -> Result<(), Errno> {
+    let kernel = open(0).map_err(|_| Errno::NODEV)?;
+    let index = name_to_index(&kernel, interface)?;
+    ask(&kernel, &what(index))
 }
 
 /// Gives the interface its address.
