@@ -16,6 +16,28 @@ fn text(root: &Root, raw: &str) -> String {
     }
 }
 
+/// Before Debian 13 no package has the links at the top, and each names its files through them.
+#[test]
+fn links_that_nobody_ships_are_made() {
+    let mut packages = base();
+    packages[0].data.retain(|(raw, _)| *raw != path("bin") && *raw != path("lib"));
+    packages.push(package(
+        "tool",
+        "armhf",
+        vec![("./bin/", folder()), ("./bin/tool", file("run")), ("lib/firmware/x", file("blob"))],
+    ));
+    let root = make(&packages, vec![], &[]).unwrap();
+    for (raw, expect) in [
+        ("/usr/bin/tool", "run"),
+        ("/usr/lib/firmware/x", "blob"),
+        ("/bin", "-> usr/bin"),
+        ("/lib", "-> usr/lib"),
+    ] {
+        assert_eq!(text(&root, raw), expect, "{raw}");
+    }
+    assert!(root.tree.get(&path("/sbin")).is_none(), "a link for nothing");
+}
+
 #[test]
 fn a_root_is_whole() {
     let mut packages = base();

@@ -42,6 +42,27 @@ fn held(folder: &Path) -> BTreeMap<String, u64> {
     entries.collect()
 }
 
+/// What the lab's machines fetch makes the data partition longer, and the image with it.
+#[test]
+fn a_longer_data_partition_is_a_longer_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("card.img");
+    let with = |len: u64| {
+        let data = ext4::Options { len, label: layout::DATA_LABEL.into(), uuid: [1; 16], time: TIME };
+        let data = ext4::write(&Tree::new(Meta::root(0o755, TIME)), &data).unwrap();
+        CardParts { data, ..parts(Content::Bytes(Bytes::from_static(b"root"))) }
+    };
+    let more = layout::DATA_IMAGE.len + (64 << 20);
+    let summary = write(&path, &with(more), false).unwrap();
+    assert_eq!(summary.len, layout::DATA_START + more);
+    let card = open(&path).unwrap();
+    assert_eq!(card.mbr.partition(layout::DATA_PARTITION).unwrap().extent().len, more);
+    assert!(
+        write(&path, &with(layout::DATA_IMAGE.len - (4 << 20)), false).is_err(),
+        "shorter than any image's"
+    );
+}
+
 #[test]
 fn what_is_written_is_read() {
     let folder = tempfile::tempdir().unwrap();
