@@ -1,5 +1,6 @@
 //! Layer `image`: the finished image, judged by other people's checkers and by the packages it was made of.
 
+mod certificates;
 mod checkers;
 mod cut;
 mod flash;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
             ("network-adapters", ours::network_adapters),
             ("units-are-confined", ours::units),
             ("no-path-of-the-builder", ours::no_path_of_the_builder),
+            ("certificates", certificates::by_openssl),
             ("lab-on-the-boot-partition", ours::lab),
             ("flash-to-a-file", flash::file),
             ("flash-to-a-disk", flash::disk),
