@@ -54,6 +54,16 @@ impl<'d> Story<'d> {
         Ok(())
     }
 
+    /// As `refused`, with `LINE` wherever the message points at this line of a file, which no story counts by itself.
+    fn refused_at(&mut self, title: &str, line: usize, command: &mut Command) -> Result<()> {
+        let ours = [(format!("at line {line},"), "at line LINE,"), (format!("\n{line} |"), "\nLINE |")];
+        let known = self.names.len();
+        self.names.extend(ours.map(|(real, name)| (real, name.to_owned())));
+        let told = self.refused(title, command);
+        self.names.truncate(known);
+        told
+    }
+
     fn verb(&mut self, title: &str, words: &[&str]) -> Result<()> {
         let mut command = self.desk.builder(words, None)?;
         self.refused(title, &mut command)
@@ -162,7 +172,8 @@ pub(crate) fn of_the_workspace() -> Result<()> {
         let good = fs::read_to_string(&path).with_context(|| format!("could not read {name}"))?;
         ensure!(good.contains(from), "{name} has no {from:?}");
         fs::write(&path, good.replacen(from, to, 1)).with_context(|| format!("could not write {name}"))?;
-        story.refused(title, &mut desk.image_builder(None)?)?;
+        let line = good.split(from).next().unwrap_or_default().matches('\n').count() + 1;
+        story.refused_at(title, line, &mut desk.image_builder(None)?)?;
         fs::write(&path, good).with_context(|| format!("could not write {name}"))?;
     }
     for (title, name) in [
