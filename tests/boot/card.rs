@@ -20,7 +20,6 @@ use pilotlight_emulator::{
     scene::Scene,
 };
 use pilotlight_image::{self as image, Content, ReadAt, fat};
-use pilotlight_lab::paths::LAB_ON_CARD;
 use pilotlight_tests::{
     process::{must, run},
     surroundings::{self, Tools, checkout, scene_folder},
@@ -129,13 +128,6 @@ impl Card {
         self.write(&root, Slot::B.root().start)?;
         self.write(&card.mbr.encode(), layout::FALLBACK_SECTOR * layout::SECTOR)?;
         self.write(&card.mbr.on_trial(Slot::B)?.encode(), 0)
-    }
-
-    /// Puts this lab onto the boot partition, as whoever edits it on a laptop.
-    pub(crate) fn with_lab(&self, lab: &str) -> Result<()> {
-        let (mut files, volume_id) = boot_files(&image::card::open(&self.path)?)?;
-        files.insert(LAB_ON_CARD.to_owned(), lab.as_bytes().to_vec());
-        self.write_boot(Slot::A, files, volume_id)
     }
 
     /// Writes the boot partition of a slot anew.
@@ -247,6 +239,17 @@ pub(crate) fn start_for_login(scene: &mut Scene, card: &Card, port: u16) -> Resu
 pub(crate) fn start_shell(scene: &mut Scene, kind: Machine<'_>, console: &str, card: &Card) -> Result<()> {
     start_kernel(scene, kind, card, &format!("systemd.debug_shell={console}"))?;
     ready(scene).map(drop)
+}
+
+/// As [`start`], with a shell of root's on the console `console` beside what the journal says there.
+pub(crate) fn start_beside_shell(
+    scene: &mut Scene,
+    kind: Machine<'_>,
+    console: &str,
+    card: &Card,
+) -> Result<String> {
+    start_kernel(scene, kind, card, &format!("{JOURNAL_ON_CONSOLE} systemd.debug_shell={console}"))?;
+    ready(scene)
 }
 
 /// Starts the card in the machine `kind` and waits for its ready line.

@@ -129,7 +129,9 @@ pub(crate) fn each_gets_its_own() -> Result<()> {
     let card = card::of_lab(&scene, "loaders")?;
     let ready = card::start(&mut scene, Kind::Virt, &card)?;
     ensure!(ready.contains("failed units: none") && ready.contains("lab: card"), "{ready}");
-    for machines in [&PCS[..], &ARM] {
+    // U-Boot has the wire to itself: its driver for QEMU's network card never hears again once 32 frames have come while it
+    // waited at its prompt, which a machine that boots beside it sends in seconds (docs/clients.md).
+    for machines in [&PCS[..], &ARM[..1], &ARM[1..]] {
         for machine in machines {
             machine.switch_on(&mut scene)?;
         }

@@ -20,7 +20,7 @@ use pilotlight_tests::{process::must, surroundings::Tools};
 use serde_json::Value;
 
 use crate::{
-    card::{self, Card},
+    card,
     pcs::{self, Step, got, is},
 };
 
@@ -76,23 +76,22 @@ const MACHINES: [Machine; 3] = [
 pub(crate) fn three_machines() -> Result<()> {
     let mut scene = card::scene("virt-nodes")?;
     let card = card::of_lab(&scene, "nodes")?;
-    let ready = card::start(&mut scene, Kind::Virt, &card)?;
+    let ready = card::start_beside_shell(&mut scene, Kind::Virt, "ttyAMA0", &card)?;
     ensure!(ready.contains("failed units: none") && ready.contains("lab: card"), "{ready}");
     for machine in &MACHINES {
         becomes_a_node(&mut scene, machine).with_context(|| machine.node)?;
     }
-    flipped(&mut scene, &card).context("flipped to another channel")?;
+    flipped(&mut scene).context("flipped to another channel")?;
     card::tidy(scene)
 }
 
-/// The lab on the card is edited, as its owner would, and the Pi started again: a worker's next start is of the other channel.
-fn flipped(scene: &mut Scene, card: &Card) -> Result<()> {
-    scene.end(card::PI);
-    let lab = fs::read_to_string(card::lab_file("nodes"))?;
-    let line = "channel = \"oldstable\"\n";
-    ensure!(lab.contains(line), "the scene's lab has no {line}");
-    card.with_lab(&lab.replace(line, "channel = \"stable\"\n"))?;
-    card::start(scene, Kind::Virt, card)?;
+/// An operator has a worker follow the other channel: its next start is of that one, and the Pi goes on as it is.
+fn flipped(scene: &mut Scene) -> Result<()> {
+    scene.type_text(card::PI, "pilotctl channel set worker1 stable\n")?;
+    scene.wait_for(card::PI, "worker1 follows stable (", PATIENCE)?;
+    pcs::event(scene, "the choice", |event| {
+        is(event, "lab-state", "channel") && event["node"] == "worker1" && event["channel"] == "stable"
+    })?;
     let worker = Machine { kernel: "6.12.", ..MACHINES[1] };
     becomes_a_node(scene, &worker)
 }

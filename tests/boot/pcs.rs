@@ -62,19 +62,50 @@ pub(crate) fn uefi_http() -> Result<()> {
     })
 }
 
+/// A machine that was given the answers which erase its disk is started again: it gets its configuration, and no kernel.
+fn not_twice(scene: &mut Scene, pc: &Pc<'_>, node: &str) -> Result<()> {
+    event(scene, "a note that it was installed", |event| {
+        is(event, "lab-state", "installed") && event["node"] == node
+    })?;
+    scene.end(pc.name);
+    let kernels = |scene: &Scene| {
+        let is_its =
+            |event: &Value| event["node"] == node && got(event, "/assets/") && ends(&event["path"], "/linux");
+        scene.heard(PI, |heard| heard.events.iter().filter(|seen| is_its(&seen.event)).count())
+    };
+    let configurations = |heard: &[&Value]| {
+        let is_its = |event: &&&Value| {
+            is(event, "tftp", "sent")
+                && event["file"].as_str().is_some_and(|file| file.contains("pxelinux.cfg/01-"))
+        };
+        heard.iter().filter(is_its).count()
+    };
+    scene.start_pc(pc)?;
+    scene.wait(PI, "its second configuration", Duration::from_secs(400), |heard| {
+        let events: Vec<_> = heard.events.iter().map(|seen| &seen.event).collect();
+        (configurations(&events) == 2).then_some(())
+    })?;
+    // A kernel would be asked for within a moment.
+    std::thread::sleep(Duration::from_secs(10));
+    let kernels = kernels(scene)?;
+    ensure!(kernels == 1, "it was installed, and has fetched {kernels} kernels");
+    Ok(())
+}
+
 fn whole_story(expect: &Expect) -> Result<()> {
     let mut scene = card::scene(&format!("virt-{}-{}-pc", expect.node, expect.over))?;
     let card = card::of_lab(&scene, "scene")?;
     let ready = card::start(&mut scene, Kind::Virt, &card)?;
     ensure!(ready.contains("failed units: none") && ready.contains("lab: card"), "{ready}");
-    scene.start_pc(&Pc {
+    let pc = Pc {
         name: "pc",
         firmware: expect.firmware,
         memory_mib: 1536,
         hub: Path::new(""),
         mac: expect.mac,
         disk: None,
-    })?;
+    };
+    scene.start_pc(&pc)?;
     let ours = |event: &Value| event["node"] == expect.node && event["mac"] == expect.mac;
     let steps: [Step<'_>; 5] = [
         ("its reserved address", &|event| is(event, "dhcp", "ack") && event["address"] == expect.address),
@@ -110,6 +141,9 @@ fn whole_story(expect: &Expect) -> Result<()> {
         found.map(|seen| seen.event.clone())
     })?;
     ensure!(fault.is_none(), "HTTP failed at something: {fault:?}");
+    if expect.node == "bios" {
+        not_twice(&mut scene, &pc, expect.node)?;
+    }
     card::tidy(scene)
 }
 

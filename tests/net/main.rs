@@ -2,12 +2,14 @@
 //! user.
 
 mod amplify;
+mod channels;
 mod clients;
 mod conflicts;
 mod crowd;
 mod full;
 mod guard;
 mod hostile;
+mod installs;
 mod leases;
 mod link;
 mod log;
@@ -49,6 +51,8 @@ fn main() -> ExitCode {
             ("tftp-narrow", transfers::narrow),
             ("http-protocol", web::protocol),
             ("http-nodes", nodes::told_and_heard),
+            ("http-channels", channels::chosen),
+            ("http-installs", installs::once),
             ("http-crowd", crowd::crowd),
             ("http-restart", crowd::restart),
             ("dns-drill", names::drill),

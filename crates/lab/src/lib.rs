@@ -15,6 +15,7 @@ mod problem;
 mod profile;
 mod schema;
 mod section;
+mod state;
 mod value;
 mod versions;
 mod words;
@@ -28,8 +29,9 @@ pub use node::{Disks, Loader, Node, Role};
 pub use parse::{MAX_LENGTH, parse};
 pub use power::{DeviceKind, Power, PowerDevice};
 pub use problem::{Problem, Problems};
-pub use profile::{Architecture, Arming, Files, Mirror, Profile, ProfileKind, Release, System};
+pub use profile::{Architecture, Arming, Files, LOCAL_DISK, Mirror, Profile, ProfileKind, Release, System};
 pub use schema::schema;
+pub use state::{Chosen, LabState, NoChoice, StateError};
 pub use value::Variable;
 pub use versions::{IndexError, Versions};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use crate::{MacAddr, Power, Variable, words::words};
+use crate::{LOCAL_DISK, MacAddr, Power, Variable, words::words};
 
 /// A machine known by name. What its group says is in it already; its own words count more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,16 @@ pub struct Node {
     pub loader: Loader,
     /// The one disk that its profile may write to, as a path in `/dev`. Without it nothing is ever written.
     pub install_to: Option<String>,
+    /// Whether it was given what it needs to be installed on that disk. No lab says this: who serves puts in what is
+    /// known.
+    pub installed: bool,
+}
+
+impl Node {
+    /// The profile that it boots by itself: its own, or once that was installed, its disk; none means the menu.
+    pub fn boots(&self) -> Option<&str> {
+        if self.installed { Some(LOCAL_DISK) } else { self.profile.as_deref() }
+    }
 }
 
 /// What a node does in a cluster.

@@ -22,6 +22,10 @@ pub const CARD_STATUS: &str = "/run/pilotlight/card.json";
 pub const EVENTS_SOCKET: &str = "/run/pilotlight/events.sock";
 /// The folder of the event log, on the data partition when there is one.
 pub const EVENTS_DIR: &str = "/var/lib/pilotlight/events";
+/// What has become of the nodes since the lab was put in force; written by `lab-state` alone.
+pub const LAB_STATE: &str = "/var/lib/pilotlight/state/nodes.toml";
+/// The socket over which operators change it; its group are the operators.
+pub const LAB_STATE_SOCKET: &str = "/run/pilotlight/state.sock";
 /// The last lab that was valid, on the data partition.
 pub const LAST_GOOD_LAB: &str = "/var/lib/pilotlight/lab/lab.toml";
 /// The DHCP server's leases.

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{ConfigKind, words::words};
 
+/// The name of the profile that every lab has: the machine's own disk.
+pub const LOCAL_DISK: &str = "local-disk";
+
 /// What a machine can be asked to boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {

@@ -1,6 +1,9 @@
 //! The versions of systems that the Pi has, and the index that lists them beside their files.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use serde::Deserialize;
 
@@ -48,6 +51,16 @@ impl Versions {
         held.or_else(|| self.channels.get(&key)).map(String::as_str)
     }
 
+    /// The channels of `release` that the Pi has a version of, files and all, and that version.
+    pub fn here<'a>(&'a self, release: &'a Release) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let is_its =
+            |key: &(System, Architecture, String)| (key.0, key.1) == (release.system, release.architecture);
+        let known = self.channels.keys().filter(move |key| is_its(key)).map(|(_, _, channel)| channel);
+        let channels: BTreeSet<&str> = known.chain(release.versions.keys()).map(String::as_str).collect();
+        let versions = channels.into_iter().filter_map(|channel| Some((channel, self.of(release, channel)?)));
+        versions.filter(|(_, version)| self.digests(release, version).is_some())
+    }
+
     /// The files of a version and their digests; none where the Pi does not have it.
     pub fn digests(&self, release: &Release, version: &str) -> Option<&BTreeMap<String, String>> {
         self.files.get(&(release.system, release.architecture, version.to_owned()))
@@ -74,16 +87,16 @@ impl Versions {
         for entry in index.release {
             let system = named(&System::NAMES, "system", &entry.system)?;
             let architecture = named(&Architecture::NAMES, "architecture", &entry.architecture)?;
-            plain("version", &entry.version)?;
+            plain("version", &entry.version).map_err(IndexError)?;
             for (name, digest) in &entry.files {
-                plain("file", name)?;
+                plain("file", name).map_err(IndexError)?;
                 let small = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
                 if digest.len() != 64 || !digest.bytes().all(small) {
                     return Err(IndexError(format!("{digest:?} of {name} is no SHA-256")));
                 }
             }
             for channel in entry.channels {
-                plain("channel", &channel)?;
+                plain("channel", &channel).map_err(IndexError)?;
                 versions.channels.insert((system, architecture, channel), entry.version.clone());
             }
             versions.files.insert((system, architecture, entry.version), entry.files);
@@ -121,11 +134,12 @@ fn named<T: Copy>(names: &[(&str, T)], what: &str, name: &str) -> Result<T, Inde
     found.map(|(_, value)| *value).ok_or_else(|| IndexError(format!("there is no {what} {name:?}")))
 }
 
-fn plain(what: &str, text: &str) -> Result<(), IndexError> {
+/// Refuses what cannot be a part of a path, of a command line and of a TOML text as it is.
+pub(crate) fn plain(what: &str, text: &str) -> Result<(), String> {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte);
     match !text.is_empty() && text.len() <= 128 && !text.starts_with('.') && text.bytes().all(safe) {
         true => Ok(()),
-        false => Err(IndexError(format!("{text:?} cannot be the name of a {what}"))),
+        false => Err(format!("{text:?} cannot be the name of a {what}")),
     }
 }
 

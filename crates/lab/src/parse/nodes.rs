@@ -236,6 +236,7 @@ fn node(
         disks: disks.unwrap_or_default(),
         loader: words.loader.unwrap_or_default(),
         install_to: install_to.map(|at| at.value),
+        installed: false,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::named::Named;
 use crate::{
-    Architecture, Arming, Profile, ProfileKind, Release, System, check,
+    Architecture, Arming, LOCAL_DISK, Profile, ProfileKind, Release, System, check,
     problem::meant,
     section::{Refused, Report, Section, kind},
 };
@@ -12,7 +12,6 @@ use crate::{
 const DEFAULT_RELEASE: u32 = 13;
 /// Linux stops at more than 32 that it does not know itself; what the boot scripts add needs some of them.
 const MAX_ARGUMENTS: usize = 16;
-const LOCAL_DISK: &str = "local-disk";
 const LOCAL_DISK_TITLE: &str = "Boot from the disk of this machine";
 /// The channel of Talos that nodes follow which name none: the one that its documentation was read for.
 const DEFAULT_TALOS: &str = "v1.11";

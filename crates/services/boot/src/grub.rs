@@ -7,9 +7,9 @@
 
 use std::{fmt::Write, net::Ipv4Addr};
 
-use pilotlight_lab::{Lab, MacAddr, Node};
+use pilotlight_lab::{LOCAL_DISK as DISK, Lab, MacAddr, Node};
 
-use crate::kernel::{Start, start};
+use crate::kernel::{Entry, Start, entries};
 
 /// The folders that GRUBs are built to look in: `/grub` is that of Debian's signed one and of most others.
 const PREFIXES: [&str; 3] = ["", "grub/", "boot/grub/"];
@@ -17,8 +17,6 @@ const PREFIXES: [&str; 3] = ["", "grub/", "boot/grub/"];
 const MENU_SECONDS: u32 = 30;
 /// How long a node that knows what to boot can be stopped.
 const KEY_SECONDS: u32 = 2;
-/// The entry for the machine's own disk, which the lab's profile of this name cannot be anything but.
-const DISK: &str = "local-disk";
 const DISK_TITLE: &str = "Boot from the disk of this machine";
 /// The loaders that are looked for on the machine's disks: Debian's own, and what others leave for a firmware that has
 /// forgotten them.
@@ -73,7 +71,7 @@ fn anyone(lab: &Lab) -> String {
 /// brackets of titles, which stand between quotes.
 fn menu(lab: &Lab, node: Option<&Node>) -> String {
     let mut out = String::new();
-    match node.and_then(|node| Some((node, node.profile.as_deref()?))) {
+    match node.and_then(|node| Some((node, node.boots()?))) {
         Some((node, profile)) => {
             // Escape shows the menu.
             _ = write!(
@@ -88,15 +86,14 @@ fn menu(lab: &Lab, node: Option<&Node>) -> String {
         }
     }
     disk(&mut out, DISK, DISK_TITLE);
-    for (name, profile) in lab.profiles.iter().filter(|(name, _)| *name != DISK) {
-        let kernel = match start(lab, name, profile, node) {
+    for Entry { name, title, start, .. } in entries(lab, node).iter().filter(|entry| entry.name != DISK) {
+        let kernel = match start {
             Start::Kernel(kernel) => kernel,
             Start::Disk => {
-                disk(&mut out, name, &profile.title);
+                disk(&mut out, name, title);
                 continue;
             }
             Start::Missing(what) => {
-                let title = &profile.title;
                 _ = write!(
                     out,
                     "\nmenuentry '{title}' --id {name} {{\n\x20 echo '{what}'\n\x20 sleep 10\n}}\n"
@@ -111,8 +108,7 @@ fn menu(lab: &Lab, node: Option<&Node>) -> String {
         let initrd = if initrd.is_empty() { String::new() } else { format!("\x20 initrd{initrd}\n") };
         _ = write!(
             out,
-            "\nmenuentry '{}' --id {name} {{\n\x20 linux {}{arguments}\n{initrd}}}\n",
-            profile.title,
+            "\nmenuentry '{title}' --id {name} {{\n\x20 linux {}{arguments}\n{initrd}}}\n",
             on_device(&kernel.linux),
         );
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use pilotlight_lab::{Lab, Loader, MacAddr, Node, ProfileKind};
 
 use crate::{
-    kernel::{Start, start},
+    kernel::{Entry, Start, entries},
     url,
 };
 
@@ -75,7 +75,7 @@ pub fn ipxe_script(lab: &Lab, mac: Option<MacAddr>) -> String {
         );
     }
     out.push_str(":start\nimgfree\n");
-    let profile = node.and_then(|node| Some((node, node.profile.as_deref()?)));
+    let profile = node.and_then(|node| Some((node, node.boots()?)));
     if let Some((node, profile)) = profile {
         _ = write!(
             out,
@@ -85,9 +85,10 @@ pub fn ipxe_script(lab: &Lab, mac: Option<MacAddr>) -> String {
             node.name,
         );
     }
-    menu(&mut out, lab, node);
-    for name in lab.profiles.keys() {
-        entry(&mut out, lab, name, node);
+    let entries = entries(lab, node);
+    menu(&mut out, &entries, node);
+    for one in &entries {
+        entry(&mut out, one);
     }
     out.push_str(
         "\n:failed\n\
@@ -98,13 +99,13 @@ pub fn ipxe_script(lab: &Lab, mac: Option<MacAddr>) -> String {
     out
 }
 
-fn menu(out: &mut String, lab: &Lab, node: Option<&Node>) {
+fn menu(out: &mut String, entries: &[Entry<'_>], node: Option<&Node>) {
     let who = node.map_or("${netX/mac}", |node| &node.name);
     _ = write!(out, "\n:menu\nmenu Pilotlight: {who}\nitem disk Boot from the disk of this machine\n");
-    for (name, profile) in &lab.profiles {
-        if profile.kind != ProfileKind::LocalDisk {
-            _ = writeln!(out, "item profile-{name} {}", profile.title);
-        }
+    for Entry { name, title, .. } in
+        entries.iter().filter(|entry| entry.profile.kind != ProfileKind::LocalDisk)
+    {
+        _ = writeln!(out, "item profile-{name} {title}");
     }
     out.push_str("item shell iPXE shell\n");
     _ = writeln!(
@@ -125,10 +126,9 @@ fn menu(out: &mut String, lab: &Lab, node: Option<&Node>) {
     );
 }
 
-fn entry(out: &mut String, lab: &Lab, name: &str, node: Option<&Node>) {
-    let Some(profile) = lab.profiles.get(name) else { return };
-    _ = write!(out, "\n:profile-{name}\n");
-    let kernel = match start(lab, name, profile, node) {
+fn entry(out: &mut String, entry: &Entry<'_>) {
+    _ = write!(out, "\n:profile-{}\n", entry.name);
+    let kernel = match &entry.start {
         Start::Disk => return out.push_str("goto disk\n"),
         Start::Missing(what) => {
             _ = write!(out, "echo {what}\ngoto failed\n");

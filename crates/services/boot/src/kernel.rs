@@ -25,12 +25,54 @@ pub(crate) enum Start {
     Missing(String),
 }
 
+/// Something that can be chosen in a menu.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
+    /// The profile's name, and behind a dot, which no profile's name has, the channel where that is not the usual one.
+    pub(crate) name: String,
+    /// One line for people.
+    pub(crate) title: String,
+    pub(crate) profile: &'a Profile,
+    pub(crate) start: Start,
+}
+
+/// All that can be chosen: each profile, and behind it what else the Pi has of its system, for this one start.
+pub(crate) fn entries<'a>(lab: &'a Lab, node: Option<&Node>) -> Vec<Entry<'a>> {
+    let mut entries = Vec::new();
+    for (name, profile) in &lab.profiles {
+        let start = start(lab, name, profile, node);
+        entries.push(Entry { name: name.clone(), title: profile.title.clone(), profile, start });
+        let ProfileKind::Release(release) = &profile.kind else { continue };
+        let usual = followed(release, own(name, node));
+        for (channel, version) in lab.versions.here(release).filter(|(channel, _)| *channel != usual) {
+            let start = start_with(lab, name, profile, node, Some(channel));
+            let title = format!("{}, {channel} ({version}) this time", profile.title);
+            entries.push(Entry { name: format!("{name}.{channel}"), title, profile, start });
+        }
+    }
+    entries
+}
+
+/// The node, where this is the profile that it boots by itself.
+fn own<'n>(name: &str, node: Option<&'n Node>) -> Option<&'n Node> {
+    node.filter(|node| node.boots() == Some(name))
+}
+
+/// The channel that is meant when none is named. A node of another profile may follow one that this system has not got.
+fn followed<'a>(release: &'a Release, own: Option<&'a Node>) -> &'a str {
+    own.and_then(|node| node.channel.as_deref()).unwrap_or(&release.channel)
+}
+
 /// How a profile is started, on a node or on a machine that nobody named.
 ///
 /// Only the node's own profile brings its configuration along: from any other entry the installer asks, and a system
 /// that runs from memory comes up without a name.
 pub(crate) fn start(lab: &Lab, name: &str, profile: &Profile, node: Option<&Node>) -> Start {
-    let own = node.filter(|node| node.profile.as_deref() == Some(name));
+    start_with(lab, name, profile, node, None)
+}
+
+fn start_with(lab: &Lab, name: &str, profile: &Profile, node: Option<&Node>, channel: Option<&str>) -> Start {
+    let own = own(name, node);
     let kernel = match &profile.kind {
         ProfileKind::LocalDisk => return Start::Disk,
         ProfileKind::DebianInstaller { release, architecture, .. } => {
@@ -43,10 +85,13 @@ pub(crate) fn start(lab: &Lab, name: &str, profile: &Profile, node: Option<&Node
             initrd: initrd.iter().map(|path| url::asset(lab, path)).collect(),
             arguments: custom(lab, live.as_deref(), own),
         },
-        ProfileKind::Release(release) => match self::release(lab, release, node, own) {
-            Ok(kernel) => kernel,
-            Err(missing) => return Start::Missing(missing),
-        },
+        ProfileKind::Release(release) => {
+            let channel = channel.unwrap_or_else(|| followed(release, own));
+            match self::release(lab, release, channel, node, own) {
+                Ok(kernel) => kernel,
+                Err(missing) => return Start::Missing(missing),
+            }
+        }
     };
     let arguments = [kernel.arguments, profile.arguments.clone()].concat();
     Start::Kernel(Kernel { arguments, ..kernel })
@@ -80,10 +125,14 @@ fn custom(lab: &Lab, live: Option<&str>, own: Option<&Node>) -> Vec<String> {
     arguments
 }
 
-fn release(lab: &Lab, release: &Release, node: Option<&Node>, own: Option<&Node>) -> Result<Kernel, String> {
+fn release(
+    lab: &Lab,
+    release: &Release,
+    channel: &str,
+    node: Option<&Node>,
+    own: Option<&Node>,
+) -> Result<Kernel, String> {
     let system = release.system;
-    // A node of another profile may follow a channel that this system has not got.
-    let channel = own.and_then(|node| node.channel.as_deref()).unwrap_or(&release.channel);
     let version = lab.versions.of(release, channel);
     let version =
         version.ok_or_else(|| format!("{} {channel}: the Pi has no version of it", system.title()))?;

@@ -9,14 +9,12 @@
 
 use std::{fmt::Write, net::Ipv4Addr};
 
-use pilotlight_lab::{Architecture, Lab, MacAddr, Node, Profile, ProfileKind};
+use pilotlight_lab::{Architecture, LOCAL_DISK as DISK, Lab, MacAddr, Node, Profile, ProfileKind};
 
-use crate::kernel::{Start, start};
+use crate::kernel::{Entry, Start, entries};
 
 /// How long the prompt waits for a hand, in PXELINUX's tenths of a second.
 const PROMPT_TENTHS: u32 = 300;
-/// The entry for the machine's own disk, which the lab's profile of this name cannot be anything but.
-const DISK: &str = "local-disk";
 /// The architecture of the U-Boots that are served.
 const U_BOOT_ARCHITECTURE: Architecture = Architecture::Arm64;
 
@@ -81,9 +79,10 @@ impl Reader {
 /// The built-in prompt serves as the menu: a menu module would be three more files from a slow TFTP.
 fn render(lab: &Lab, node: Option<&Node>, reader: Reader) -> String {
     let mut out = String::new();
-    let profiles = || lab.profiles.iter().filter(|(_, profile)| reader.starts(profile));
-    let profile = node.and_then(|node| Some((node, node.profile.as_deref()?)));
-    let profile = profile.filter(|(_, profile)| profiles().any(|(name, _)| name == profile));
+    let entries: Vec<_> =
+        entries(lab, node).into_iter().filter(|entry| reader.starts(entry.profile)).collect();
+    let profile = node.and_then(|node| Some((node, node.boots()?)));
+    let profile = profile.filter(|(_, profile)| entries.iter().any(|entry| entry.name == *profile));
     match (profile, node) {
         (Some((node, profile)), _) => {
             // With PROMPT 0 a held Shift or Alt key still shows the prompt.
@@ -98,17 +97,17 @@ fn render(lab: &Lab, node: Option<&Node>, reader: Reader) -> String {
                 PROMPT_TENTHS / 10
             );
             _ = writeln!(out, "SAY   {DISK} - Boot from the disk of this machine");
-            for (name, profile) in profiles() {
+            for Entry { name, title, profile, .. } in &entries {
                 if profile.kind != ProfileKind::LocalDisk {
-                    _ = writeln!(out, "SAY   {name} - {}", profile.title);
+                    _ = writeln!(out, "SAY   {name} - {title}");
                 }
             }
         }
     }
     _ = write!(out, "\nLABEL {DISK}\n  LOCALBOOT 0\n");
-    for (name, profile) in profiles().filter(|(name, _)| *name != DISK) {
+    for Entry { name, start, .. } in entries.iter().filter(|entry| entry.name != DISK) {
         _ = write!(out, "\nLABEL {name}\n");
-        match start(lab, name, profile, node) {
+        match start {
             Start::Kernel(kernel) => {
                 let initrd: Vec<_> = kernel.initrd.iter().map(|url| reader.place(lab, url)).collect();
                 _ = writeln!(out, "  KERNEL {}", reader.place(lab, &kernel.linux));

@@ -3,12 +3,15 @@
 //! It reads what the services leave in `/run` and in the event log; what changes something is the services' doing, asked
 //! for over their sockets.
 
+mod channel;
 mod clock;
 mod dhcp;
 mod events;
+mod install;
 mod line;
 mod node;
 mod ready;
+mod state;
 mod update;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -61,7 +64,14 @@ enum Verb {
         /// The lab in force.
         #[arg(long, value_name = "FILE", default_value = paths::LAB)]
         lab: PathBuf,
+        /// What has become of its nodes since.
+        #[arg(long, value_name = "FILE", default_value = paths::LAB_STATE)]
+        lab_state: PathBuf,
     },
+    /// Says which channels the nodes follow, and has one follow another.
+    Channel(channel::Arguments),
+    /// Says which nodes are installed at their next start from the network, and has one installed once more.
+    Install(install::Arguments),
     /// Says what time it is on the Pi and whether machines are told to believe it; sets it with `--set`.
     Clock {
         /// The time: `2026-11-23T23:20:00Z`, or `@` and the seconds since 1970.
@@ -83,7 +93,9 @@ fn main() -> ExitCode {
         Verb::Ready { journal, failed_units } => ready::ready(journal, failed_units.as_deref()),
         Verb::DhcpStatus { journal } => ready::dhcp(journal),
         Verb::Events { follow, log } => events::print(&log, follow),
-        Verb::Node { machine, log, lab } => node::print(&machine, &lab, &log),
+        Verb::Node { machine, log, lab, lab_state } => node::print(&machine, &lab, &lab_state, &log),
+        Verb::Channel(arguments) => channel::run(&arguments),
+        Verb::Install(arguments) => install::run(&arguments),
         Verb::Clock { set } => clock::run(set.as_deref()),
         Verb::DhcpServers { socket } => dhcp::servers(&socket),
         Verb::Update => update::relay(),

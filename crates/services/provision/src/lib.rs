@@ -19,7 +19,8 @@ pub use metadata::metadata;
 use pilotlight_lab::{ConfigKind, Lab, Node, Profile, ProfileKind, System};
 
 /// The name of the installer's answers beneath `/node/MAC/`.
-const PRESEED: &str = "preseed.cfg";
+/// The name of the text that answers the installer's questions.
+pub const PRESEED: &str = "preseed.cfg";
 
 /// How a node is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]

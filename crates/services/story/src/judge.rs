@@ -303,7 +303,7 @@ fn local(setting: &Setting<'_>) -> Judgement {
 }
 
 fn profile<'a>(setting: &Setting<'a>) -> Option<&'a str> {
-    setting.lab.node_by_mac(setting.machine.mac)?.profile.as_deref()
+    setting.lab.node_by_mac(setting.machine.mac)?.boots()
 }
 
 /// Whether the lab has it installed from the network.

@@ -7,7 +7,8 @@ use pilotlight_http::{
     target::pairs,
 };
 use pilotlight_kit::beneath::BeneathError;
-use pilotlight_lab::{ConfigKind, Lab, MacAddr};
+use pilotlight_lab::{ConfigKind, Lab, MacAddr, Node};
+use pilotlight_provision::PRESEED;
 
 use crate::{
     report,
@@ -40,6 +41,8 @@ pub(crate) struct Answer {
     /// Why it was refused, when it was.
     reason: Option<String>,
     target: Option<Target>,
+    /// The disk that a machine erases when it has this, without a question.
+    installs: Option<String>,
 }
 
 impl Answer {
@@ -62,6 +65,7 @@ impl Answer {
             address,
             started,
             length: self.length(),
+            installs: self.installs.take(),
         }
     }
 }
@@ -89,12 +93,25 @@ pub(crate) fn answer(site: &Site, request: &Request, from: IpAddr) -> Answer {
         (Method::Get | Method::Head, target) => page(site, target, query.unwrap_or_default(), request),
         (Method::Post | Method::Other(_), _) => not_allowed("only GET and HEAD are answered", "GET, HEAD"),
     };
+    // Whoever only looks at a node's answers, or does so from elsewhere, installs nothing.
+    let is_its = |mac| site.lab().node_by_mac(mac).is_some_and(|node| speaks_for(node, from));
+    if request.method != Method::Get || !target.mac().is_some_and(is_its) {
+        answer.installs = None;
+    }
     answer.target = Some(target);
     headless(request, answer)
 }
 
+/// Whether what comes from this address comes from the node, as far as an address can tell.
+pub(crate) fn speaks_for(node: &Node, from: IpAddr) -> bool {
+    node.address.is_none_or(|address| from == IpAddr::V4(address))
+}
+
 fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer {
-    let lab = &site.lab;
+    if let Target::Asset(name) = target {
+        return asset(site, name, request);
+    }
+    let lab = &site.lab();
     match target {
         Target::Autoexec => rendered(pilotlight_boot::autoexec_ipxe(lab)),
         Target::Boot => rendered(pilotlight_boot::boot_ipxe(lab)),
@@ -116,9 +133,8 @@ fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer 
             Selected::Cloud => name == "user-data",
             _ => !matches!(kind, ConfigKind::Ignition | ConfigKind::CloudConfig),
         }),
-        Target::Asset(name) => asset(site, name, request),
-        // The caller has dealt with it.
-        Target::Ready(_) => refusal(404, TargetError::Unknown),
+        // These were dealt with before.
+        Target::Asset(_) | Target::Ready(_) => refusal(404, TargetError::Unknown),
     }
 }
 
@@ -128,13 +144,15 @@ fn grub(lab: &Lab, name: &str) -> Answer {
 
 /// The first of the texts that configure the machine `mac` of which `wanted` says so.
 fn of_node(site: &Site, mac: MacAddr, wanted: impl Fn(&str, ConfigKind) -> bool) -> Answer {
-    let Some(node) = site.lab.node_by_mac(mac) else { return refusal(404, NOBODY) };
-    match &*site.provision(node) {
+    let lab = site.lab();
+    let Some(node) = lab.node_by_mac(mac) else { return refusal(404, NOBODY) };
+    match &*site.provision(&lab, node) {
         Ok(Some(provision)) => {
             let text = provision.texts.iter().find(|text| wanted(text.name, provision.kind));
             match text {
                 Some(text) => Answer {
                     reply: Reply { content: Some(content_of(provision.kind)), ..fleeting(&text.body) },
+                    installs: node.install_to.clone().filter(|_| text.name == PRESEED),
                     ..rendered(text.body.clone())
                 },
                 None => refusal(404, "this node is not configured by that"),
@@ -182,7 +200,13 @@ fn asset(site: &Site, name: &str, request: &Request) -> Answer {
     };
     let content = (reply.status != 304).then(|| content_type(name));
     let content = Reply { content, etag: Some(etag), ..reply };
-    Answer { reply: content, content: Content::File(Part { file, inode, bytes }), reason: None, target: None }
+    Answer {
+        reply: content,
+        content: Content::File(Part { file, inode, bytes }),
+        reason: None,
+        target: None,
+        installs: None,
+    }
 }
 
 fn content_type(name: &str) -> &'static str {
@@ -200,7 +224,13 @@ fn content_type(name: &str) -> &'static str {
 }
 
 pub(crate) fn rendered(text: String) -> Answer {
-    Answer { reply: fleeting(&text), content: Content::Text(text), reason: None, target: None }
+    Answer {
+        reply: fleeting(&text),
+        content: Content::Text(text),
+        reason: None,
+        target: None,
+        installs: None,
+    }
 }
 
 /// What was right for this boot need not be right for the next one.

@@ -18,7 +18,12 @@ use clap::Parser;
 use connection::Shared;
 use mio::{Poll, Waker};
 use pilotlight_http::Warmth;
-use pilotlight_kit::{Events, assets::Assets, lab, signals, systemd};
+use pilotlight_kit::{
+    Events,
+    assets::{self, Assets},
+    lab::{self, Current},
+    signals, systemd,
+};
 use pilotlight_lab::paths;
 use readers::Readers;
 use rustix::{
@@ -41,6 +46,9 @@ struct Arguments {
     /// The lab in force.
     #[arg(long, value_name = "FILE", default_value = paths::LAB)]
     lab: PathBuf,
+    /// What has become of its nodes since.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB_STATE)]
+    lab_state: PathBuf,
     /// What is served beneath `/assets/`; may be given more than once, and the first folder that has a file gives it.
     #[arg(long = "root", value_name = "DIR", default_values = [paths::HTTP_ROOT, paths::ASSETS])]
     roots: Vec<PathBuf>,
@@ -67,7 +75,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut lab = lab::load(&arguments.lab)?;
     let assets = Assets::open(&arguments.roots)
         .with_context(|| format!("cannot serve {:?}: no readable folder", arguments.roots))?;
-    let (versions, faults) = assets.versions();
+    let (versions, faults) = assets::versions(&arguments.roots);
     lab.versions = versions;
     let listeners = listener::adopt(listener::open(systemd::listen_fds(), &arguments.listen)?)?;
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -76,7 +84,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let poll = Poll::new().context("cannot set up the event loop")?;
     let waker = Waker::new(poll.registry(), server::READERS).context("cannot set up the event loop")?;
     let shared = Shared {
-        site: Site::new(lab, assets, Events::new(&arguments.events), run_tag()?),
+        site: Site::new(
+            Current::new(lab, &arguments.lab_state),
+            assets,
+            Events::new(&arguments.events),
+            run_tag()?,
+        ),
         warmth: Warmth::default(),
         readers: Readers::start(waker).context("cannot start the threads that read")?,
         buffer: vec![0; BUFFER],

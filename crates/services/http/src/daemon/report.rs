@@ -6,7 +6,7 @@ use pilotlight_http::{Request, target::pairs};
 use pilotlight_lab::MacAddr;
 
 use crate::{
-    answer::{Answer, NOBODY, refusal, rendered},
+    answer::{Answer, NOBODY, refusal, rendered, speaks_for},
     site::Site,
 };
 
@@ -17,8 +17,9 @@ const LONGEST: usize = 128;
 
 /// The node `mac` says that it is up. Who speaks for it has its address, where the lab gives it one.
 pub(crate) fn ready(site: &Site, mac: MacAddr, from: IpAddr, request: &Request) -> Answer {
-    let Some(node) = site.lab.node_by_mac(mac) else { return refusal(404, NOBODY) };
-    if node.address.is_some_and(|address| from != IpAddr::V4(address)) {
+    let lab = site.lab();
+    let Some(node) = lab.node_by_mac(mac) else { return refusal(404, NOBODY) };
+    if !speaks_for(node, from) {
         return refusal(403, "a node reports for itself, from its own address");
     }
     let Some(said) = &request.said else {

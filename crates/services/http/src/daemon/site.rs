@@ -15,6 +15,7 @@ use pilotlight_kit::{
     assets::Assets,
     beneath::{BeneathError, Opened},
     drops::Drops,
+    lab::Current,
 };
 use pilotlight_lab::{Lab, MacAddr, Node};
 use pilotlight_provision::Provision;
@@ -26,7 +27,7 @@ pub(crate) type Provisions = Rc<Result<Option<Provision>, String>>;
 
 /// All that connections share.
 pub(crate) struct Site {
-    pub(crate) lab: Lab,
+    lab: Current,
     assets: Assets,
     /// Part of every entity tag, different after each boot: what a file in the read-only root says changes with
     /// the image, while its size, time and number may stay the same.
@@ -34,8 +35,8 @@ pub(crate) struct Site {
     events: Events,
     /// The file opened last, until [`Site::forget_opened`].
     opened: RefCell<Option<(String, OpenFile)>>,
-    /// What the nodes are configured with, as far as it was asked for: the lab is the same until the next start.
-    provisions: RefCell<BTreeMap<MacAddr, Provisions>>,
+    /// What the nodes are configured with, as far as it was asked for, and the lab that this was made for.
+    provisions: RefCell<(Rc<Lab>, BTreeMap<MacAddr, Provisions>)>,
     /// Whether anything was told since the last flush.
     told: Cell<bool>,
     drops: RefCell<Drops>,
@@ -63,17 +64,19 @@ pub(crate) struct Record {
     pub(crate) started: Instant,
     /// The length of the body in bytes.
     pub(crate) length: u64,
+    /// The disk that is erased with what was sent, and nobody asked.
+    pub(crate) installs: Option<String>,
 }
 
 impl Site {
-    pub(crate) fn new(lab: Lab, assets: Assets, events: Events, run: String) -> Self {
+    pub(crate) fn new(lab: Current, assets: Assets, events: Events, run: String) -> Self {
         Self {
+            provisions: RefCell::new((lab.now(), BTreeMap::new())),
             lab,
             assets,
             run,
             events,
             opened: RefCell::default(),
-            provisions: RefCell::default(),
             told: Cell::default(),
             drops: RefCell::default(),
             started: Instant::now(),
@@ -93,12 +96,23 @@ impl Site {
         Ok(opened)
     }
 
-    /// How `node` is configured.
-    pub(crate) fn provision(&self, node: &Node) -> Provisions {
+    /// The lab with what has become of it by now.
+    pub(crate) fn lab(&self) -> Rc<Lab> {
+        let lab = self.lab.now();
+        if let Some(fault) = self.lab.fault() {
+            self.fault(fault);
+        }
+        lab
+    }
+
+    /// How `node` of `lab` is configured.
+    pub(crate) fn provision(&self, lab: &Rc<Lab>, node: &Node) -> Provisions {
         let mut known = self.provisions.borrow_mut();
-        let made =
-            || Rc::new(pilotlight_provision::provision(&self.lab, node).map_err(|error| error.to_string()));
-        Rc::clone(known.entry(node.mac).or_insert_with(made))
+        if !Rc::ptr_eq(&known.0, lab) {
+            *known = (Rc::clone(lab), BTreeMap::new());
+        }
+        let made = || Rc::new(pilotlight_provision::provision(lab, node).map_err(|error| error.to_string()));
+        Rc::clone(known.1.entry(node.mac).or_insert_with(made))
     }
 
     /// Time has passed: what is asked for next is looked for anew.
@@ -128,6 +142,9 @@ impl Site {
             event = event.fact("method", record.method);
         }
         self.emit(event, record.address, record.mac);
+        if let Some(disk) = record.installs.filter(|_| complete) {
+            self.emit(Event::ok(SERVICE, "install").fact("disk", disk), record.address, record.mac);
+        }
     }
 
     /// Tells that `node` has said that it is up, and what it said.
@@ -179,11 +196,11 @@ impl Site {
     fn emit(&self, mut event: Event, address: IpAddr, mac: Option<MacAddr>) {
         event = event.fact("address", address.to_string());
         let by_address = match address {
-            IpAddr::V4(address) => self.lab.node_by_address(address),
+            IpAddr::V4(address) => self.lab.in_force().node_by_address(address),
             IpAddr::V6(_) => None,
         };
         // What the target names counts more: an installer may run with another address.
-        let node = mac.map_or(by_address, |mac| self.lab.node_by_mac(mac));
+        let node = mac.map_or(by_address, |mac| self.lab.in_force().node_by_mac(mac));
         if let Some(mac) = mac.or(node.map(|node| node.mac)) {
             event = event.mac(mac);
         }

@@ -1,19 +1,23 @@
-//! `pilotlight-lab-stated`: the socket, file and clock around [`pilotlight_lab_state`].
+//! `pilotlight-lab-stated`: the sockets, files and clock around [`pilotlight_lab_state`].
 
+mod card;
+mod desk;
 mod journal;
 mod socket;
 
 use std::{
     path::PathBuf,
     process::ExitCode,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use clap::Parser;
-use pilotlight_kit::{Event, drops::Drops, events::LONGEST_DATAGRAM, signals, systemd};
+use desk::Desk;
+use pilotlight_kit::{Event, Events, drops::Drops, events::LONGEST_DATAGRAM, signals, systemd};
 use pilotlight_lab::paths;
-use pilotlight_lab_state::{Allowances, Intake, Refusal, intake::Sender};
+use pilotlight_lab_state::{Allowances, Intake, Refusal, installs, intake::Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const SERVICE: &str = "lab-state";
@@ -22,7 +26,7 @@ const DATAGRAMS_IN_A_ROW: usize = 64;
 /// What is said of the events of a flood that are not kept.
 const FLOOD: &str = "events beyond what the card is asked to bear";
 
-/// Keeps the log of all events.
+/// Keeps the log of all events, and what becomes of the nodes.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -36,6 +40,21 @@ struct Arguments {
     /// be given more than once. The defaults are the image's own users.
     #[arg(long, value_name = "UID[=SERVICE]", default_values = ["901=dhcp", "902=tftp", "903=http", "907=dns", "908=ntp"])]
     allow_uid: Vec<Sender>,
+    /// The socket on which operators change the nodes' state, when systemd hands over none; nobody can, unless given.
+    #[arg(long, value_name = "SOCKET")]
+    desk: Option<PathBuf>,
+    /// The file of that state.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB_STATE)]
+    lab_state: PathBuf,
+    /// What `init` found on the card.
+    #[arg(long, value_name = "FILE", default_value = paths::CARD_STATUS)]
+    card: PathBuf,
+    /// The lab in force.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB)]
+    lab: PathBuf,
+    /// Folders whose index says which versions of systems the Pi has; may be given more than once.
+    #[arg(long = "index", value_name = "DIR", default_values = [paths::HTTP_ROOT, paths::ASSETS])]
+    indexes: Vec<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -50,7 +69,18 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = signals::stop_requests().context("cannot wait for signals")?;
-    let socket = socket::open(systemd::listen_fds(), &arguments.events)?;
+    let (socket, listener) =
+        socket::open(systemd::listen_fds(), &arguments.events, arguments.desk.as_deref())?;
+    let desk = Arc::new(Desk {
+        lab: arguments.lab,
+        indexes: arguments.indexes,
+        state: arguments.lab_state,
+        events: Mutex::new(Events::new(&arguments.events)),
+    });
+    desk.begin(card::forgets(&arguments.card));
+    if let Some(listener) = listener {
+        Arc::clone(&desk).open(listener).context("cannot wait for operators")?;
+    }
     let own = Sender { uid: rustix::process::getuid().as_raw(), service: None };
     let intake = Intake::new(arguments.allow_uid.into_iter().chain([own]));
     let mut journal = journal::Journal::new(&arguments.state);
@@ -74,6 +104,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             let Some((length, uid)) = socket::receive(&socket, &mut buffer)? else { break };
             let now = started.elapsed();
             let mut keep = |line: Result<Vec<u8>, Refusal>| {
+                // Whatever the log can take of a flood.
+                if let Some(node) = line.as_deref().ok().and_then(installs) {
+                    desk.installed(&node);
+                }
                 let reason = match line {
                     Ok(line) if allowances.take(uid.unwrap_or_default(), line.len() as u64, now) => {
                         return journal.append(&line, now);

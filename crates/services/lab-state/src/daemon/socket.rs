@@ -1,13 +1,16 @@
-//! The socket that events come to, with the sender that the kernel vouches for.
+//! The socket that events come to, with the sender that the kernel vouches for, and the one that operators come to.
 
 use std::{
     io::{self, IoSliceMut},
     mem::MaybeUninit,
-    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixDatagram, UnixListener},
+    },
     path::Path,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 use rustix::{
     fs::Mode,
     io::Errno,
@@ -17,30 +20,48 @@ use rustix::{
     },
 };
 
-/// The socket handed over, or a new one at `path` in the place of one that a former run left behind.
-pub(crate) fn open(given: Vec<OwnedFd>, path: &Path) -> anyhow::Result<UnixDatagram> {
-    let socket = match given.into_iter().next() {
-        Some(socket) => {
-            let kind = socket_type(&socket).context("systemd handed over something else than a socket")?;
-            ensure!(kind == SocketType::DGRAM, "systemd handed over a socket that takes no datagrams");
-            UnixDatagram::from(socket)
+/// The sockets handed over, or new ones in the place of those that a former run left behind: for events at `path`, for
+/// operators at `desk`, if anywhere.
+pub(crate) fn open(
+    given: Vec<OwnedFd>,
+    path: &Path,
+    desk: Option<&Path>,
+) -> anyhow::Result<(UnixDatagram, Option<UnixListener>)> {
+    let (mut events, mut operators) = (None, None);
+    for socket in given {
+        match socket_type(&socket).context("systemd handed over something else than a socket")? {
+            SocketType::DGRAM => events = Some(UnixDatagram::from(socket)),
+            SocketType::STREAM => operators = Some(UnixListener::from(socket)),
+            _ => bail!("systemd handed over a socket that takes neither datagrams nor connections"),
         }
+    }
+    let events = match events {
+        Some(events) => events,
         None => bind(path).with_context(|| format!("cannot take events at {}", path.display()))?,
     };
-    socket.set_nonblocking(true).context("cannot set up the socket")?;
-    set_socket_passcred(&socket, true).context("cannot ask for the senders of events")?;
-    Ok(socket)
+    let listen = |path: &Path| {
+        let listener = remove(path).and_then(|()| UnixListener::bind(path));
+        listener.with_context(|| format!("cannot listen for operators at {}", path.display()))
+    };
+    let operators = operators.map(Ok).or_else(|| desk.map(listen)).transpose()?;
+    events.set_nonblocking(true).context("cannot set up the socket")?;
+    set_socket_passcred(&events, true).context("cannot ask for the senders of events")?;
+    Ok((events, operators))
 }
 
 fn bind(path: &Path) -> io::Result<UnixDatagram> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(path)?;
     let socket = UnixDatagram::bind(path)?;
     // Anyone may write to it: the sender's user decides, and the kernel vouches for that.
     rustix::fs::chmod(path, Mode::from_raw_mode(0o666))?;
     Ok(socket)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The next datagram's length and its sender's user; none when there is none.

@@ -7,14 +7,16 @@ use std::{
 };
 
 use pilotlight_boot::U_BOOT_FOLDER;
-use pilotlight_kit::beneath::{BeneathError, Root, relative};
-use pilotlight_lab::Lab;
+use pilotlight_kit::{
+    beneath::{BeneathError, Root, relative},
+    lab::Current,
+};
 use pilotlight_tftp::ReadAt;
 
 /// All that is served.
 #[derive(Debug)]
 pub(crate) struct Files {
-    pub(crate) lab: Lab,
+    pub(crate) lab: Current,
     pub(crate) root: Root,
     pub(crate) assets: Option<Root>,
 }
@@ -43,18 +45,19 @@ impl Files {
     }
 
     fn render(&self, name: &str) -> Option<String> {
+        let lab = self.lab.now();
         if let Some(name) = name.strip_prefix("pxelinux.cfg/") {
-            return pilotlight_boot::pxelinux_config(&self.lab, name);
+            return pilotlight_boot::pxelinux_config(&lab, name);
         }
         if let Some(name) =
             name.strip_prefix(U_BOOT_FOLDER).and_then(|name| name.strip_prefix("pxelinux.cfg/"))
         {
-            return pilotlight_boot::u_boot_config(&self.lab, name);
+            return pilotlight_boot::u_boot_config(&lab, name);
         }
         if name == "autoexec.ipxe" {
-            return Some(pilotlight_boot::autoexec_ipxe(&self.lab));
+            return Some(pilotlight_boot::autoexec_ipxe(&lab));
         }
-        pilotlight_boot::grub_config(&self.lab, name)
+        pilotlight_boot::grub_config(&lab, name)
     }
 }
 

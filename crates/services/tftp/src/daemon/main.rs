@@ -12,7 +12,12 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
-use pilotlight_kit::{Events, assets::Assets, beneath::Root, lab, signals, systemd};
+use pilotlight_kit::{
+    Events, assets,
+    beneath::Root,
+    lab::{self, Current},
+    signals, systemd,
+};
 use pilotlight_lab::paths;
 
 /// Serves files by TFTP, to be read only.
@@ -22,6 +27,9 @@ struct Arguments {
     /// The lab in force.
     #[arg(long, value_name = "FILE", default_value = paths::LAB)]
     lab: PathBuf,
+    /// What has become of its nodes since.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB_STATE)]
+    lab_state: PathBuf,
     /// What is served.
     #[arg(long, value_name = "DIR", default_value = paths::TFTP_ROOT)]
     root: PathBuf,
@@ -56,9 +64,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let mut lab = lab::load(&arguments.lab)?;
     // Without any, the menus say what is missing; the web server tells of an index that cannot be used.
-    lab.versions = Assets::open(&arguments.indexes).map(|assets| assets.versions().0).unwrap_or_default();
+    lab.versions = assets::versions(&arguments.indexes).0;
     let files = files::Files {
-        lab,
+        // The web server tells of a state that cannot be read, too.
+        lab: Current::new(lab, &arguments.lab_state),
         root: open(&arguments.root)?,
         assets: arguments.assets.as_ref().map(open).transpose()?,
     };

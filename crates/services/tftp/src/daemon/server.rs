@@ -183,7 +183,7 @@ impl Server {
         let packet = &self.buffer[..received.length];
         let request = match Request::parse(packet) {
             Ok(request) => request,
-            Err(Refusal::Stray) if self.files.lab.tftp.single_port => {
+            Err(Refusal::Stray) if self.files.lab.in_force().tftp.single_port => {
                 return self.on_shared(FromClient::parse(packet), peer);
             }
             Err(refusal) => {
@@ -276,7 +276,7 @@ impl Server {
     }
 
     fn line(&self, place: usize, listener: usize, local: IpAddr, peer: SocketAddr) -> io::Result<Line> {
-        if self.files.lab.tftp.single_port {
+        if self.files.lab.in_force().tftp.single_port {
             return Ok(Line::Shared(listener, local));
         }
         let socket = answer_from(local, peer)?;
@@ -486,7 +486,7 @@ impl Server {
         if let Some(peer) = peer {
             event = event.fact("address", peer.ip().to_string());
             if let IpAddr::V4(address) = peer.ip()
-                && let Some(node) = self.files.lab.node_by_address(address)
+                && let Some(node) = self.files.lab.in_force().node_by_address(address)
             {
                 event = event.node(Some(&node.name)).mac(node.mac);
             }

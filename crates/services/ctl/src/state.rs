@@ -1,0 +1,93 @@
+//! The state of the lab: read where it lies, changed by the daemon that keeps it.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use pilotlight_kit::{
+    assets,
+    lab::{self, Current},
+};
+use pilotlight_lab::{Lab, paths};
+
+/// A change is on the card before its answer comes, and a card may take a second for it.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Where it all is.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// The lab in force.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB)]
+    lab: PathBuf,
+    /// What has become of its nodes since.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB_STATE)]
+    lab_state: PathBuf,
+    /// Folders whose index says which versions of systems the Pi has; may be given more than once.
+    #[arg(long = "index", value_name = "DIR", default_values = [paths::HTTP_ROOT, paths::ASSETS])]
+    indexes: Vec<PathBuf>,
+    /// The socket over which it is changed.
+    #[arg(long, value_name = "SOCKET", default_value = paths::LAB_STATE_SOCKET)]
+    socket: PathBuf,
+}
+
+impl Source {
+    /// Prints what `table` makes of the lab as its file has it and of the lab as it is now.
+    pub(crate) fn print(&self, table: impl Fn(&Lab, &Lab) -> String) -> anyhow::Result<()> {
+        let mut lab = lab::load(&self.lab)?;
+        let (versions, faults) = assets::versions(&self.indexes);
+        lab.versions = versions;
+        let current = Current::new(lab, &self.lab_state);
+        print!("{}", table(current.in_force(), &current.now()));
+        if let Some(fault) = current.fault() {
+            bail!("what became of the nodes is not known: {fault}");
+        }
+        if let Some(fault) = faults.first() {
+            bail!("what the Pi has is not all known: {fault}");
+        }
+        Ok(())
+    }
+
+    /// Asks for a change, and prints what came of it.
+    pub(crate) fn ask(&self, line: &str) -> anyhow::Result<()> {
+        let ask = || {
+            let mut stream = UnixStream::connect(&self.socket)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.write_all(format!("{line}\n").as_bytes())?;
+            let mut answer = String::new();
+            BufReader::new(stream).read_line(&mut answer)?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let answer = ask().with_context(|| {
+            format!(
+                "nothing is changed: nobody answers at {}; operators alone may ask",
+                self.socket.display()
+            )
+        })?;
+        match answer.trim_end() {
+            "" => bail!("whether anything is changed is not known: no answer came"),
+            refused if refused.starts_with("refused: ") => bail!("{refused}"),
+            good => println!("{good}"),
+        }
+        Ok(())
+    }
+}
+
+/// Rows with their columns below one another.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}

@@ -1,0 +1,172 @@
+//! The state of the lab: its file, and the socket over which operators change it. Who may speak on that is the socket's own
+//! mode; on the wire nobody can.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use pilotlight_kit::{Event, Events, assets, lab};
+use pilotlight_lab::{Chosen, Lab, LabState};
+use pilotlight_lab_state::Wish;
+
+use crate::SERVICE;
+
+/// How long one operator may keep the others waiting.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Before the next try when no connection can be had.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What is needed to change the state.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    /// The lab in force.
+    pub(crate) lab: PathBuf,
+    /// Folders whose index says what the Pi has.
+    pub(crate) indexes: Vec<PathBuf>,
+    /// The file of the state.
+    pub(crate) state: PathBuf,
+    /// Where events go; held by whoever reads the file and writes it anew.
+    pub(crate) events: Mutex<Events>,
+}
+
+impl Desk {
+    /// Answers operators in a thread of its own, one after the other: the log waits for none of them.
+    pub(crate) fn open(self: Arc<Self>, listener: UnixListener) -> io::Result<()> {
+        listener.set_nonblocking(false)?;
+        thread::Builder::new().name("desk".to_owned()).spawn(move || {
+            loop {
+                match listener.accept() {
+                    // Who goes away is no fault.
+                    Ok((stream, _)) => drop(self.serve(&stream)),
+                    Err(_) => thread::sleep(PAUSE),
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Notes whether what is written here is gone with the Pi's next start.
+    pub(crate) fn begin(&self, volatile: bool) {
+        if volatile || self.state.exists() {
+            self.noted("begin", None, |state, _| state.set_volatile(volatile));
+        }
+    }
+
+    /// Notes that the node of this name was given what it needs to be installed.
+    pub(crate) fn installed(&self, node: &str) {
+        self.noted("installed", Some(node), |state, lab| state.install(lab, node));
+    }
+
+    /// Changes the state for somebody who does not wait for an answer, and tells what became of it where it matters.
+    fn noted(&self, stage: &str, node: Option<&str>, change: impl Fn(&mut LabState, &Lab)) {
+        let changed = self.change(|state, lab| {
+            change(state, lab);
+            Ok(())
+        });
+        match (changed, node) {
+            (Ok(((), true)), Some(_)) => self.tell(Event::ok(SERVICE, stage).node(node)),
+            (Ok(_), _) => {}
+            (Err(error), _) => self.tell(Event::failed(SERVICE, stage, format!("{error:#}")).node(node)),
+        }
+    }
+
+    fn serve(&self, mut stream: &UnixStream) -> io::Result<()> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut line = String::new();
+        BufReader::new(stream.take(Wish::LONGEST as u64 + 1)).read_line(&mut line)?;
+        let answer = match self.grant(line.trim_end()) {
+            Ok(done) => done,
+            Err(error) => format!("refused: {error:#}"),
+        };
+        stream.write_all(format!("{answer}\n").as_bytes())
+    }
+
+    fn grant(&self, line: &str) -> anyhow::Result<String> {
+        match Wish::parse(line).map_err(|reason| anyhow!(reason))? {
+            Wish::Channel { node, channel } => {
+                let (chosen, changed) = self.change(|state, lab| Ok(state.choose(lab, node, channel)?))?;
+                if changed {
+                    let by = if chosen.of_the_lab { "lab.toml" } else { "an operator" };
+                    let event = Event::ok(SERVICE, "channel").node(Some(node));
+                    self.tell(event.fact("channel", chosen.channel.as_str()).fact("by", by));
+                }
+                Ok(said(node, &chosen))
+            }
+            Wish::Install { node } => {
+                let again = |state: &mut LabState, lab: &Lab| Ok(state.install_again(lab, node)?.to_owned());
+                let (disk, changed) = self.change(again)?;
+                if changed {
+                    self.tell(Event::ok(SERVICE, "armed").node(Some(node)).fact("disk", disk.as_str()));
+                }
+                Ok(format!("{node} is installed at its next start from the network, and its {disk} ERASED"))
+            }
+        }
+    }
+
+    /// Changes the state by what is in force, writes it down, and says whether it is another one now.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut LabState, &Lab) -> anyhow::Result<T>,
+    ) -> anyhow::Result<(T, bool)> {
+        let _writing = self.lock();
+        let mut lab = lab::load(&self.lab)?;
+        let (versions, faults) = assets::versions(&self.indexes);
+        lab.versions = versions;
+        let known = match fs::read_to_string(&self.state) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => LabState::default(),
+            // What cannot be read counts for nobody: it is written anew.
+            text => text.ok().and_then(|text| LabState::parse(&text).ok()).unwrap_or_default(),
+        };
+        let mut state = known.clone();
+        state.tidy(&lab);
+        // What the Pi has and cannot be read may be what was asked for.
+        let done = change(&mut state, &lab).map_err(|error| match faults.first() {
+            Some(fault) => error.context(fault.clone()),
+            None => error,
+        })?;
+        if state != known {
+            self.keep(&state.text()).with_context(|| format!("cannot write {}", self.state.display()))?;
+        }
+        Ok((done, state != known))
+    }
+
+    fn tell(&self, event: Event) {
+        self.lock().emit(event);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the text in the place of the one before, as a whole or not at all, whenever the plug is pulled.
+    fn keep(&self, text: &str) -> io::Result<()> {
+        let folder = self.state.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        fs::create_dir_all(folder)?;
+        let new = self.state.with_extension("new");
+        let mut file = File::create(&new)?;
+        // Whoever renders boot scripts reads it; it holds no secret.
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &self.state)?;
+        File::open(folder)?.sync_all()
+    }
+}
+
+fn said(node: &str, chosen: &Chosen) -> String {
+    let Chosen { channel, version, of_the_lab } = chosen;
+    let version = version.as_ref().map_or_else(|| "not on the Pi".to_owned(), |version| version.clone());
+    let by = if *of_the_lab { ", as lab.toml has it" } else { "" };
+    format!("{node} follows {channel} ({version}) from its next start on{by}")
+}
