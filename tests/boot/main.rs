@@ -1,6 +1,7 @@
 //! Layer `boot`: the image in QEMU, and PCs that boot from it. What happened is read from the Pi's events.
 
 mod card;
+mod crowd;
 mod cuts;
 mod database;
 mod loaders;
@@ -18,8 +19,11 @@ use std::process::ExitCode;
 use pilotlight_tests::harness::{self, Scene};
 
 /// Names what `cargo xtask soak` plays instead of the layer's scenes: long runs.
-const SOAK: &[Scene] =
-    &[("power-cuts-of-leases", cuts::soak_leases), ("power-cuts-of-an-update", cuts::soak_update)];
+const SOAK: &[Scene] = &[
+    ("power-cuts-of-leases", cuts::soak_leases),
+    ("power-cuts-of-an-update", cuts::soak_update),
+    ("memory-after-leases", crowd::memory_after_leases),
+];
 
 fn main() -> ExitCode {
     if std::env::var_os("PILOTLIGHT_SOAK").is_some() {

@@ -16,7 +16,7 @@ const BOOTS: &str = "boots";
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Parts of the names of the runs [default: all]: boots, power-cuts-of-leases,
-    /// power-cuts-of-an-update
+    /// power-cuts-of-an-update, memory-after-leases
     runs: Vec<String>,
     /// The seed of what is random [default: another one each time]
     #[arg(long)]
