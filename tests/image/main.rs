@@ -2,6 +2,7 @@
 
 mod certificates;
 mod checkers;
+mod configurations;
 mod cut;
 mod flash;
 mod inventory;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
             ("units-are-confined", ours::units),
             ("no-path-of-the-builder", ours::no_path_of_the_builder),
             ("certificates", certificates::by_openssl),
+            ("configurations", configurations::by_their_readers),
             ("lab-on-the-boot-partition", ours::lab),
             ("flash-to-a-file", flash::file),
             ("flash-to-a-disk", flash::disk),
