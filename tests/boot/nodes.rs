@@ -112,6 +112,7 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<()> {
         ("role", machine.role.to_owned()),
         ("greeting", "a: \"greeting\" for ${everyone}".to_owned()),
         ("key", KEY.to_owned()),
+        ("sudo", "1".to_owned()),
         ("address", machine.address.to_owned()),
         ("mounts", "0".to_owned()),
         ("swap", "0".to_owned()),

@@ -21,7 +21,8 @@ use pilotlight_init::{
     fetch,
     netroot::NetRoot,
 };
-use pilotlight_lab::{Lab, MacAddr, Mode, Versions};
+use pilotlight_lab::{Lab, LabState, MacAddr, Mode, Versions};
+use pilotlight_lab_state::{Wish, installs};
 use pilotlight_pki::{Caller, Question as Order, Request as CertificateRequest, Token};
 use pilotlight_tftp::{FromClient, Request, Step, Terms, Transfer};
 use pilotlight_update::{Manifest, Message, Reply};
@@ -58,6 +59,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "pki-token", feed: pki_token },
     Target { name: "pki-question", feed: pki_question },
     Target { name: "index", feed: index },
+    Target { name: "lab-state", feed: lab_state },
+    Target { name: "wish", feed: wish },
     Target { name: "node-line", feed: node_line },
     Target { name: "node-lease", feed: node_lease },
     Target { name: "node-answer", feed: node_answer },
@@ -476,6 +479,24 @@ fn pki_question(input: &[u8]) -> u64 {
         }
         Err(fault) => kind(words(&fault)),
     }
+}
+
+/// What has become of the nodes, as a damaged card may have it.
+fn lab_state(input: &[u8]) -> u64 {
+    match LabState::parse(&String::from_utf8_lossy(input)) {
+        Ok(state) => {
+            assert_eq!(LabState::parse(&state.text()).as_ref(), Ok(&state), "it is read as it is written");
+            let lab = state.applied(&LAB);
+            kind(lab.nodes.iter().map(|node| (node.installed, node.channel.clone())).collect::<Vec<_>>())
+        }
+        Err(fault) => kind(words(&fault.to_string())),
+    }
+}
+
+/// What an operator asks of the lab's state, and a line of the log that may tell of an installation.
+fn wish(input: &[u8]) -> u64 {
+    let line = String::from_utf8_lossy(input);
+    kind((Wish::parse(&line).map(|wish| matches!(wish, Wish::Install { .. })), installs(input).is_some()))
 }
 
 /// The index of the systems that the Pi has.

@@ -6,7 +6,7 @@
 use pilotlight_lab::{Lab, Node, Profile};
 use serde_json::{Value, json};
 
-use crate::{account, context, template::base64};
+use crate::{CORE, account, context, template::base64};
 
 /// Ours is of this version: all that is kept up takes it.
 const OURS: &str = "3.3.0";
@@ -19,15 +19,18 @@ pub(crate) fn config(
     own: Option<&str>,
     highest: Option<(u32, u32)>,
 ) -> Result<String, String> {
+    let mut files = vec![file("/etc/hostname", 0o644, &format!("{}\n", node.name))];
+    let name = account(profile);
+    let mut user = json!({ "name": name, "sshAuthorizedKeys": node.ssh_keys });
+    // Systems that are made for Ignition have their account already, and it may become root.
+    if name != CORE {
+        user["shell"] = json!("/bin/bash");
+        files.push(file("/etc/sudoers.d/pilotlight", 0o440, &format!("{name} ALL=(ALL) NOPASSWD:ALL\n")));
+    }
     let mut config = json!({
         "ignition": { "version": OURS },
-        "passwd": { "users": [{ "name": account(profile), "sshAuthorizedKeys": node.ssh_keys }] },
-        "storage": { "files": [{
-            "path": "/etc/hostname",
-            "mode": 0o644,
-            "overwrite": true,
-            "contents": { "source": data(&format!("{}\n", node.name)) },
-        }] },
+        "passwd": { "users": [user] },
+        "storage": { "files": files },
         "systemd": { "units": [{ "name": "pilotlight-ready.service", "enabled": true, "contents": ready(lab, node) }] },
     });
     if let Some(own) = own {
@@ -36,6 +39,10 @@ pub(crate) fn config(
         config["ignition"]["config"] = json!({ "merge": [{ "source": data(&value.to_string()) }] });
     }
     Ok(format!("{config:#}\n"))
+}
+
+fn file(path: &str, mode: u32, text: &str) -> Value {
+    json!({ "path": path, "mode": mode, "overwrite": true, "contents": { "source": data(text) } })
 }
 
 /// The unit by which a node says that it is up. It counts as started at once, so that the start that it waits for can end.

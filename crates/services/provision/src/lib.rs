@@ -19,6 +19,8 @@ pub use metadata::metadata;
 use pilotlight_lab::{ConfigKind, Lab, Node, Profile, ProfileKind, System};
 
 /// The name of the installer's answers beneath `/node/MAC/`.
+/// The account of Flatcar and Fedora CoreOS.
+const CORE: &str = "core";
 /// The name of the text that answers the installer's questions.
 pub const PRESEED: &str = "preseed.cfg";
 
@@ -173,7 +175,7 @@ fn preseed(lab: &Lab, node: &Node, own: Option<&str>) -> String {
 /// The account that the lab's keys open: what each system's own documentation calls it.
 fn account(profile: &Profile) -> &'static str {
     match system(profile) {
-        Some(System::Flatcar | System::FedoraCoreos) => "core",
+        Some(System::Flatcar | System::FedoraCoreos) => CORE,
         _ => "debian",
     }
 }
