@@ -133,6 +133,14 @@ pub(crate) fn once() -> Result<()> {
     }
     drop(state_daemon);
 
+    // A damaged file erases no disk, neither before nor after it is found.
+    fs::write(&lab_state, "[installed")?;
+    ensure!(starts("1", true)? && starts("2", true)?, "a damaged file has a node installed");
+    let state_daemon = state("lab-stated-mends")?;
+    ensure!(starts("1", true)? && starts("2", true)?, "a mended file has a node installed");
+    ensure!(fs::read_to_string(&lab_state)?.contains("[installed.\"two\"]"), "the file was not mended");
+    drop(state_daemon);
+
     // A card that cannot remember installs nothing by itself.
     fs::write(&card, r#"{"data": {"state": "corrupt"}}"#)?;
     let _state = state("lab-stated-forgetful")?;

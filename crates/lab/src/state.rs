@@ -93,6 +93,16 @@ pub enum NoChoice {
 pub struct StateError(String);
 
 impl LabState {
+    /// What is assumed where there was a state that cannot be read any more: that whatever is installed by itself was. No
+    /// disk is erased because a file is damaged.
+    pub fn assumed(lab: &Lab) -> Self {
+        let mut state = Self::default();
+        for node in &lab.nodes {
+            state.install(lab, &node.name);
+        }
+        state
+    }
+
     /// Reads a state as [`LabState::text`] writes it.
     ///
     /// # Errors
@@ -188,14 +198,11 @@ impl LabState {
         Ok(disk)
     }
 
-    /// Forgets what is void under `lab`, so that it does not come back to life with a later one.
+    /// Forgets the choices that are void under `lab`, so that they do not come back to life with a later one. What was
+    /// installed is remembered: a lab that was in force by mistake erases no disk once the right one is back.
     pub fn tidy(&mut self, lab: &Lab) {
         self.channels
             .retain(|name, choice| lab.node_by_name(name).is_some_and(|node| choice.stands(lab, node)));
-        let stands = |name: &String, installed: &Installed| {
-            lab.node_by_name(name).is_some_and(|node| installed.stands(lab, node))
-        };
-        self.installed.retain(|name, installed| stands(name, installed));
     }
 
     /// The lab with what has become of it: each node follows the channel that counts, and is as installed as it is.
@@ -374,9 +381,11 @@ kind = "flatcar"
         // Another disk is another installation.
         let after = lab(&LAB.replace("/dev/sda", "/dev/sdb"));
         assert_eq!(boots(&state, &after, "new").as_deref(), Some("debian-installer"));
+        // A lab that was in force in between changes nothing.
         let mut tidied = state.clone();
         tidied.tidy(&after);
-        assert_eq!(tidied, LabState::default());
+        assert_eq!(tidied, state);
+        assert_eq!(LabState::assumed(&before), state);
 
         assert_eq!(state.install_again(&before, "new"), Ok("/dev/sda"));
         assert_eq!(boots(&state, &before, "new").as_deref(), Some("debian-installer"));

@@ -108,7 +108,8 @@ impl Current {
         Rc::clone(&seen.lab)
     }
 
-    /// What is wrong with the state that was found last, told once. Until it is mended, the lab's file counts alone.
+    /// What is wrong with the state that was found last, told once. Until it is mended, no channel counts
+    /// as chosen, and whatever is installed by itself as installed.
     pub fn fault(&self) -> Option<String> {
         self.seen.borrow_mut().fault.take()
     }
@@ -128,7 +129,7 @@ impl Current {
             Ok(state) => Seen { stamp, lab: Rc::new(state.applied(&self.lab)), fault: None },
             Err(fault) => {
                 let fault = Some(format!("{}: {fault}", self.path.display()));
-                Seen { stamp, lab: Rc::clone(&self.lab), fault }
+                Seen { stamp, lab: Rc::new(LabState::assumed(&self.lab).applied(&self.lab)), fault }
             }
         }
     }
@@ -148,6 +149,12 @@ name = "one"
 mac = "52:54:00:00:00:01"
 address = "10.77.0.11"
 profile = "flatcar"
+[[nodes]]
+name = "new"
+mac = "52:54:00:00:00:02"
+address = "10.77.0.12"
+profile = "debian-installer"
+install-to = "/dev/sda"
 [profiles.flatcar]
 kind = "flatcar"
 "#;
@@ -171,6 +178,7 @@ kind = "flatcar"
 
         put("[channels.one]\nchannel = \"../beta\"\nprofile = \"flatcar\"\ninstead-of = \"stable\"\n");
         assert_eq!(channel(), None);
+        assert!(current.now().node_by_name("new").unwrap().installed, "a damaged file erases a disk");
         assert!(current.fault().unwrap().contains("nodes.toml"));
         assert_eq!((channel(), current.fault()), (None, None), "told twice");
 

@@ -119,26 +119,34 @@ impl Desk {
         &self,
         change: impl FnOnce(&mut LabState, &Lab) -> anyhow::Result<T>,
     ) -> anyhow::Result<(T, bool)> {
-        let _writing = self.lock();
+        let writing = self.lock();
         let mut lab = lab::load(&self.lab)?;
         let (versions, faults) = assets::versions(&self.indexes);
         lab.versions = versions;
         let known = match fs::read_to_string(&self.state) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => LabState::default(),
-            // What cannot be read counts for nobody: it is written anew.
-            text => text.ok().and_then(|text| LabState::parse(&text).ok()).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LabState::default().text()),
+            known => known.map_err(|error| error.to_string()),
         };
-        let mut state = known.clone();
+        let parsed = known.as_deref().map_err(Clone::clone);
+        let parsed = parsed.and_then(|text| LabState::parse(text).map_err(|error| error.to_string()));
+        let mut state = parsed.unwrap_or_else(|fault| {
+            let path = self.state.display();
+            let what = format!("{path}: {fault}: whatever is installed by itself counts as installed");
+            writing.emit(Event::failed(SERVICE, "state", what));
+            LabState::assumed(&lab)
+        });
         state.tidy(&lab);
         // What the Pi has and cannot be read may be what was asked for.
         let done = change(&mut state, &lab).map_err(|error| match faults.first() {
             Some(fault) => error.context(fault.clone()),
             None => error,
         })?;
-        if state != known {
-            self.keep(&state.text()).with_context(|| format!("cannot write {}", self.state.display()))?;
+        let text = state.text();
+        let changed = known.as_ref() != Ok(&text);
+        if changed {
+            self.keep(&text).with_context(|| format!("cannot write {}", self.state.display()))?;
         }
-        Ok((done, state != known))
+        Ok((done, changed))
     }
 
     fn tell(&self, event: Event) {
