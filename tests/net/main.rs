@@ -23,6 +23,7 @@ mod stage;
 mod storm;
 mod times;
 mod transfers;
+mod wake;
 mod web;
 
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
             ("storm-faults", storm::faults),
             ("storm-killed", storm::killed),
             ("mdns-link", link::announced),
+            ("power-wake", wake::magic),
             ("log-killed", log::killed),
             ("hostile-dns", amplify::dns),
             ("hostile-ntp", amplify::ntp),

@@ -10,6 +10,7 @@ mod events;
 mod install;
 mod line;
 mod node;
+mod power;
 mod ready;
 mod state;
 mod update;
@@ -72,6 +73,9 @@ enum Verb {
     Channel(channel::Arguments),
     /// Says which nodes are installed at their next start from the network, and has one installed once more.
     Install(install::Arguments),
+    /// Switches machines on.
+    #[command(subcommand)]
+    Power(power::Verb),
     /// Says what time it is on the Pi and whether machines are told to believe it; sets it with `--set`.
     Clock {
         /// The time: `2026-11-23T23:20:00Z`, or `@` and the seconds since 1970.
@@ -96,6 +100,7 @@ fn main() -> ExitCode {
         Verb::Node { machine, log, lab, lab_state } => node::print(&machine, &lab, &lab_state, &log),
         Verb::Channel(arguments) => channel::run(&arguments),
         Verb::Install(arguments) => install::run(&arguments),
+        Verb::Power(verb) => power::run(&verb),
         Verb::Clock { set } => clock::run(set.as_deref()),
         Verb::DhcpServers { socket } => dhcp::servers(&socket),
         Verb::Update => update::relay(),
