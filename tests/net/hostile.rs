@@ -86,7 +86,7 @@ pub(crate) fn dhcp() -> Result<()> {
 }
 
 /// Sends a DISCOVER until an OFFER comes: the socket's queue may have been full of rubbish.
-fn answers_a_discover(socket: &UdpSocket, server: &Daemon) -> Result<()> {
+pub(crate) fn answers_a_discover(socket: &UdpSocket, server: &Daemon) -> Result<()> {
     let ours = [0x52, 0x54, 0, 0, 0, 0x22];
     let offered = |event: &Value| event["stage"] == "offer" && event["mac"] == "52:54:00:00:00:22";
     for _ in 0..PATIENCE.as_secs() * 2 {

@@ -18,6 +18,7 @@ mod machines;
 mod malice;
 mod names;
 mod nodes;
+mod overflow;
 mod slow;
 mod stage;
 mod storm;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
             ("hostile-dns", amplify::dns),
             ("hostile-ntp", amplify::ntp),
             ("hostile-dhcp", hostile::dhcp),
+            ("hostile-dhcp-overflow", overflow::told),
             ("hostile-dhcp-starvation", malice::starvation),
             ("hostile-dhcp-bombs", malice::bombs),
             ("hostile-tftp", hostile::tftp),
