@@ -140,7 +140,28 @@ pub(crate) fn each_gets_its_own() -> Result<()> {
             scene.end(machine.node);
         }
     }
+    stranger(&mut scene)?;
     card::tidy(scene)
+}
+
+/// An AArch64 that nobody named sees in its menu what an AArch64 can start.
+fn stranger(scene: &mut Scene) -> Result<()> {
+    const NAME: &str = "stranger";
+    let firmware = Firmware::UefiArm64;
+    let (mac, hub) = ("52:54:00:77:00:3f", Path::new(""));
+    scene.start_pc(&Pc { name: NAME, firmware, memory_mib: 1024, hub, mac, disk: None })?;
+    // The last line of the menu.
+    scene.wait_for(NAME, "iPXE shell", PATIENCE)?;
+    let said = scene.heard(NAME, |heard| {
+        heard.lines.iter().map(|line| line.text.clone()).collect::<Vec<_>>().join("\n")
+    })?;
+    ensure!(said.contains("(arm64)") && said.contains("Boot from the disk"), "its menu is\n{said}");
+    ensure!(
+        !said.contains("(amd64)") && !said.contains("serial console"),
+        "it is offered what it cannot start:\n{said}"
+    );
+    scene.end(NAME);
+    Ok(())
 }
 
 impl Machine {

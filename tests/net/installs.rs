@@ -118,7 +118,7 @@ pub(crate) fn once() -> Result<()> {
     // The installer that runs may ask again. By hand it can be had at any time, and then asks about every disk.
     curl(&[ANSWERS])?;
     let menu = curl(&["http://10.77.0.1/ipxe?mac=52-54-00-00-00-11"])?;
-    ensure!(menu.contains("item profile-debian-installer ") && !menu.contains("preseed.cfg"), "{menu}");
+    ensure!(menu.contains("profile-debian-installer Install") && !menu.contains("preseed.cfg"), "{menu}");
 
     // It outlives whoever wrote it down.
     drop(state_daemon);

@@ -191,6 +191,15 @@ pub struct Mirror {
 }
 
 impl Profile {
+    /// The processor that it is for; none where the lab alone knows, or any will do.
+    pub fn architecture(&self) -> Option<Architecture> {
+        match &self.kind {
+            ProfileKind::DebianInstaller { architecture, .. } => Some(*architecture),
+            ProfileKind::Release(release) => Some(release.architecture),
+            ProfileKind::Custom { .. } | ProfileKind::LocalDisk => None,
+        }
+    }
+
     /// How its nodes can be configured, the usual way first; any way where the lab alone knows what it starts.
     pub fn provisioners(&self) -> &'static [ConfigKind] {
         match &self.kind {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use pilotlight_lab::{Lab, Loader, MacAddr, Node, ProfileKind};
+use pilotlight_lab::{Architecture, Lab, Loader, MacAddr, Node, ProfileKind};
 
 use crate::{
     kernel::{Entry, Start, entries},
@@ -102,10 +102,19 @@ pub fn ipxe_script(lab: &Lab, mac: Option<MacAddr>) -> String {
 fn menu(out: &mut String, entries: &[Entry<'_>], node: Option<&Node>) {
     let who = node.map_or("${netX/mac}", |node| &node.name);
     _ = write!(out, "\n:menu\nmenu Pilotlight: {who}\nitem disk Boot from the disk of this machine\n");
-    for Entry { name, title, .. } in
+    for Entry { name, title, profile, .. } in
         entries.iter().filter(|entry| entry.profile.kind != ProfileKind::LocalDisk)
     {
-        _ = writeln!(out, "item profile-{name} {title}");
+        // A machine sees what its processor can start: all but arm64 are x86.
+        _ = match profile.architecture() {
+            Some(Architecture::Amd64) => {
+                writeln!(out, "iseq ${{buildarch}} arm64 || item profile-{name} {title}")
+            }
+            Some(Architecture::Arm64) => {
+                writeln!(out, "iseq ${{buildarch}} arm64 && item profile-{name} {title} ||")
+            }
+            None => writeln!(out, "item profile-{name} {title}"),
+        };
     }
     out.push_str("item shell iPXE shell\n");
     _ = writeln!(

@@ -15,9 +15,6 @@ use crate::kernel::{Entry, Start, entries};
 
 /// How long the prompt waits for a hand, in PXELINUX's tenths of a second.
 const PROMPT_TENTHS: u32 = 300;
-/// The architecture of the U-Boots that are served.
-const U_BOOT_ARCHITECTURE: Architecture = Architecture::Arm64;
-
 /// Who reads a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {
@@ -57,13 +54,12 @@ fn hexadecimal(text: &str) -> Option<Ipv4Addr> {
 impl Reader {
     /// Whether it can start this.
     fn starts(self, profile: &Profile) -> bool {
-        match (&profile.kind, self) {
-            (ProfileKind::DebianInstaller { architecture, .. }, Self::UBoot) => {
-                *architecture == U_BOOT_ARCHITECTURE
-            }
-            (ProfileKind::Release(release), Self::UBoot) => release.architecture == U_BOOT_ARCHITECTURE,
-            _ => true,
-        }
+        let own = match self {
+            Self::Pxelinux => Architecture::Amd64,
+            // Of those that are served.
+            Self::UBoot => Architecture::Arm64,
+        };
+        profile.architecture().is_none_or(|architecture| architecture == own)
     }
 
     /// Where it finds what is at `url`.
