@@ -1,16 +1,11 @@
 //! A machine is installed once: when it has the answers that erase its disk, its next start is from that disk, whichever way it
 //! asks, until an operator wants it otherwise.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
-use pilotlight_tests::{
-    daemon::Daemon,
-    process::{self, must},
-    surroundings,
-};
 
-use crate::stage::Stage;
+use crate::{keeper::Keeper, stage::Stage};
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// The cable's client end is the first node, wherever it looks.
@@ -56,25 +51,9 @@ const PAGES: [(&str, &str, &str); 3] = [
 pub(crate) fn once() -> Result<()> {
     let stage = Stage::set(LAB)?;
     stage.cable.fixed_client_address()?;
-    let path = |name: &str| stage.path(name).to_string_lossy().into_owned();
-    let (desk, lab_state, card) = (path("desk.sock"), path("state/nodes.toml"), path("card.json"));
-    let (log, http, tftp) = (stage.subfolder("log")?, stage.subfolder("http")?, stage.subfolder("tftp")?);
-    let [log, http, tftp] = [log, http, tftp].map(|folder| folder.to_string_lossy().into_owned());
-    let state = |label: &str| -> Result<Daemon> {
-        let arguments = ["--state", &log, "--desk", &desk, "--lab-state", &lab_state, "--card", &card];
-        stage.daemon("pilotlight-lab-stated", label, &arguments)
-    };
-    let state_daemon = state("lab-stated")?;
-    let serve = |name: &str, label: &str, root: &str, listen: &str| {
-        let arguments = ["--root", root, "--listen", listen, "--lab-state", &lab_state];
-        stage.daemon(name, label, &arguments)
-    };
-    let _httpd = serve("pilotlight-httpd", "httpd", &http, "10.77.0.1:80")?;
-    let _tftpd = serve("pilotlight-tftpd", "tftpd", &tftp, "10.77.0.1:69")?;
-
-    let curl = |words: &[&str]| -> Result<String> {
-        Ok(must(stage.client("curl")?.args(["--silent", "--show-error", "--fail"]).args(words), LIMIT)?.text)
-    };
+    let keeper = Keeper::new(&stage)?;
+    let kept = keeper.keep("lab-stated")?;
+    let curl = |words: &[&str]| keeper.curl(words);
     let starts = |node: &str, is_installed: bool| -> Result<bool> {
         for (page, before, after) in PAGES {
             let text = curl(&[&format!("{page}{node}")])?;
@@ -85,16 +64,7 @@ pub(crate) fn once() -> Result<()> {
         }
         Ok(true)
     };
-    let pilotctl = |words: &[&str]| -> Result<process::Outcome> {
-        let mut command = Command::new(surroundings::daemon("pilotctl")?);
-        command.args(["install", "--socket", &desk, "--lab-state", &lab_state, "--lab"]);
-        process::run(command.arg(stage.path("lab.toml")).args(words), LIMIT)
-    };
-    let says = |words: &[&str], expect: &str| -> Result<()> {
-        let said = pilotctl(words)?.text;
-        ensure!(said.contains(expect), "pilotctl install {words:?} said {said:?}, not {expect:?}");
-        Ok(())
-    };
+    let says = |words: &[&str], expect: &str| keeper.says("install", words, expect);
 
     // Whoever only looks installs nothing: no more does another machine that looks at a node's answers.
     curl(&["--head", ANSWERS])?;
@@ -121,9 +91,9 @@ pub(crate) fn once() -> Result<()> {
     ensure!(menu.contains("profile-debian-installer Install") && !menu.contains("preseed.cfg"), "{menu}");
 
     // It outlives whoever wrote it down.
-    drop(state_daemon);
+    drop(kept);
     ensure!(starts("1", true)?, "a node is installed twice without its state's keeper");
-    let state_daemon = state("lab-stated-again")?;
+    let kept = keeper.keep("lab-stated-again")?;
     says(&["one"], "one is installed at its next start from the network, and its /dev/sda ERASED\n")?;
     ensure!(starts("1", false)?, "a node is not installed again although an operator said so");
     let text = fs::read_to_string(stage.path("log/events.jsonl"))?;
@@ -131,19 +101,19 @@ pub(crate) fn once() -> Result<()> {
         let told = |line: &str| line.contains(&format!("\"stage\":\"{stage}\"")) && line.contains("\"one\"");
         ensure!(text.lines().any(told), "{stage:?} is not in the log:\n{text}");
     }
-    drop(state_daemon);
+    drop(kept);
 
     // A damaged file erases no disk, neither before nor after it is found.
-    fs::write(&lab_state, "[installed")?;
+    fs::write(&keeper.state, "[installed")?;
     ensure!(starts("1", true)? && starts("2", true)?, "a damaged file has a node installed");
-    let state_daemon = state("lab-stated-mends")?;
+    let kept = keeper.keep("lab-stated-mends")?;
     ensure!(starts("1", true)? && starts("2", true)?, "a mended file has a node installed");
-    ensure!(fs::read_to_string(&lab_state)?.contains("[installed.\"two\"]"), "the file was not mended");
-    drop(state_daemon);
+    ensure!(fs::read_to_string(&keeper.state)?.contains("[installed.\"two\"]"), "the file was not mended");
+    drop(kept);
 
     // A card that cannot remember installs nothing by itself.
-    fs::write(&card, r#"{"data": {"state": "corrupt"}}"#)?;
-    let _state = state("lab-stated-forgetful")?;
+    fs::write(stage.path("card.json"), r#"{"data": {"state": "corrupt"}}"#)?;
+    let _kept = keeper.keep("lab-stated-forgetful")?;
     ensure!(starts("1", true)? && starts("2", true)?, "a node is installed that will be installed again");
     says(&["one"], "refused: nothing is installed by itself while the card cannot remember it: ")?;
     Ok(())

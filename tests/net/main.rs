@@ -10,6 +10,7 @@ mod full;
 mod guard;
 mod hostile;
 mod installs;
+mod keeper;
 mod leases;
 mod link;
 mod log;

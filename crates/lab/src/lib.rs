@@ -146,6 +146,25 @@ impl Lab {
     pub fn node_by_name(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == name)
     }
+
+    /// The system that the node's profile boots, and the channel of it that the node follows; none where that has no
+    /// channels.
+    pub fn followed<'a>(&'a self, node: &'a Node) -> Option<(&'a Release, &'a str)> {
+        match &self.profiles.get(node.profile.as_deref()?)?.kind {
+            ProfileKind::Release(release) => {
+                Some((release, node.channel.as_deref().unwrap_or(&release.channel)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The disk that is erased when the node's profile is installed, which nobody is asked about; none where nothing is
+    /// installed so.
+    pub fn erased<'a>(&self, node: &'a Node) -> Option<&'a str> {
+        let profile = self.profiles.get(node.profile.as_deref()?)?;
+        let is_installer = matches!(profile.kind, ProfileKind::DebianInstaller { .. });
+        node.install_to.as_deref().filter(|_| is_installer)
+    }
 }
 
 impl Network {

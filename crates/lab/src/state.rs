@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Deserialize;
 
-use crate::{Lab, Node, ProfileKind, Release, check, problem::meant, versions};
+use crate::{Lab, Node, check, problem::meant, versions};
 
 /// What has become of the nodes, by their names.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -150,7 +150,7 @@ impl LabState {
     /// When nothing is to be chosen there, or the Pi has not got it: a choice never makes a node unbootable.
     pub fn choose(&mut self, lab: &Lab, name: &str, channel: Option<&str>) -> Result<Chosen, NoChoice> {
         let node = named(lab, name)?;
-        let (profile, release, usual) = channel_of(lab, node).ok_or_else(|| NoChoice::NoChannels {
+        let (release, usual) = lab.followed(node).ok_or_else(|| NoChoice::NoChannels {
             node: name.to_owned(),
             what: node.profile.clone().unwrap_or_else(|| "nothing by itself".to_owned()),
         })?;
@@ -168,8 +168,11 @@ impl LabState {
                 here: here.collect::<Vec<_>>().join(", "),
             }
         })?;
-        let choice =
-            Choice { channel: channel.to_owned(), profile: profile.to_owned(), instead_of: usual.to_owned() };
+        let choice = Choice {
+            channel: channel.to_owned(),
+            profile: node.profile.clone().unwrap_or_default(),
+            instead_of: usual.to_owned(),
+        };
         self.channels.insert(name.to_owned(), choice);
         Ok(Chosen { channel: channel.to_owned(), version: Some(version.to_owned()), of_the_lab: false })
     }
@@ -177,10 +180,10 @@ impl LabState {
     /// Notes that the node of this name was given what it needs to be installed without a question: it is not given that
     /// again by itself. A node on which nothing is installed so is left as it is.
     pub fn install(&mut self, lab: &Lab, name: &str) {
-        let installs = lab.node_by_name(name).and_then(|node| installs(lab, node));
-        if let Some((profile, disk)) = installs {
-            let installed = Installed { profile: profile.to_owned(), disk: disk.to_owned() };
-            self.installed.insert(name.to_owned(), installed);
+        let Some(node) = lab.node_by_name(name) else { return };
+        if let Some(disk) = lab.erased(node) {
+            let profile = node.profile.clone().unwrap_or_default();
+            self.installed.insert(name.to_owned(), Installed { profile, disk: disk.to_owned() });
         }
     }
 
@@ -189,8 +192,8 @@ impl LabState {
     /// # Errors
     /// When nothing is installed on it without a question.
     pub fn install_again<'a>(&mut self, lab: &'a Lab, name: &str) -> Result<&'a str, NoChoice> {
-        let (_, disk) =
-            installs(lab, named(lab, name)?).ok_or_else(|| NoChoice::NoInstaller(name.to_owned()))?;
+        let node = named(lab, name)?;
+        let disk = lab.erased(node).ok_or_else(|| NoChoice::NoInstaller(name.to_owned()))?;
         if self.volatile {
             return Err(NoChoice::Volatile);
         }
@@ -213,7 +216,7 @@ impl LabState {
                 new.channel = Some(choice.channel.clone());
             }
             let noted = self.installed.get(&node.name);
-            new.installed = installs(lab, node).is_some()
+            new.installed = lab.erased(node).is_some()
                 && (self.volatile || noted.is_some_and(|noted| noted.stands(lab, node)));
         }
         now
@@ -223,15 +226,15 @@ impl LabState {
 impl Choice {
     /// Whether the lab still says of the node what this was chosen against.
     fn stands(&self, lab: &Lab, node: &Node) -> bool {
-        channel_of(lab, node)
-            .is_some_and(|(profile, _, channel)| profile == self.profile && channel == self.instead_of)
+        node.profile.as_ref() == Some(&self.profile)
+            && lab.followed(node).is_some_and(|(_, channel)| channel == self.instead_of)
     }
 }
 
 impl Installed {
     /// Whether the lab still wants the same installed on the same disk.
     fn stands(&self, lab: &Lab, node: &Node) -> bool {
-        installs(lab, node) == Some((&self.profile, &self.disk))
+        node.profile.as_ref() == Some(&self.profile) && lab.erased(node) == Some(&self.disk)
     }
 }
 
@@ -240,24 +243,6 @@ fn named<'a>(lab: &'a Lab, name: &str) -> Result<&'a Node, NoChoice> {
         name: name.to_owned(),
         hint: meant(name, lab.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>()),
     })
-}
-
-/// The profile that a node boots, its system, and the channel that it follows.
-fn channel_of<'a>(lab: &'a Lab, node: &'a Node) -> Option<(&'a str, &'a Release, &'a str)> {
-    let profile = node.profile.as_deref()?;
-    match &lab.profiles.get(profile)?.kind {
-        ProfileKind::Release(release) => {
-            Some((profile, release, node.channel.as_deref().unwrap_or(&release.channel)))
-        }
-        _ => None,
-    }
-}
-
-/// The profile that is installed on a node without a question, and the disk that it erases.
-fn installs<'a>(lab: &'a Lab, node: &'a Node) -> Option<(&'a str, &'a str)> {
-    let profile = node.profile.as_deref()?;
-    let is_installer = matches!(lab.profiles.get(profile)?.kind, ProfileKind::DebianInstaller { .. });
-    node.install_to.as_deref().filter(|_| is_installer).map(|disk| (profile, disk))
 }
 
 #[cfg(test)]

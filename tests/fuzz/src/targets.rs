@@ -22,7 +22,7 @@ use pilotlight_init::{
     netroot::NetRoot,
 };
 use pilotlight_lab::{Lab, LabState, MacAddr, Mode, Versions};
-use pilotlight_lab_state::{Wish, installs};
+use pilotlight_lab_state::{Intake, Wish, intake::Sender};
 use pilotlight_pki::{Caller, Question as Order, Request as CertificateRequest, Token};
 use pilotlight_tftp::{FromClient, Request, Step, Terms, Transfer};
 use pilotlight_update::{Manifest, Message, Reply};
@@ -61,6 +61,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "index", feed: index },
     Target { name: "lab-state", feed: lab_state },
     Target { name: "wish", feed: wish },
+    Target { name: "event", feed: event },
     Target { name: "node-line", feed: node_line },
     Target { name: "node-lease", feed: node_lease },
     Target { name: "node-answer", feed: node_answer },
@@ -71,6 +72,10 @@ static LAB: LazyLock<Lab> = LazyLock::new(|| {
     let text = include_str!("../../labs/scene.toml");
     pilotlight_lab::parse(text).unwrap_or_else(|problems| panic!("the scenes' lab is wrong: {problems}"))
 });
+
+/// Who may tell the log something.
+static INTAKE: LazyLock<Intake> =
+    LazyLock::new(|| Intake::new([Sender { uid: 903, service: Some("http".to_owned()) }]));
 
 /// What the name server knows of that lab.
 static ZONE: LazyLock<Zone> = LazyLock::new(|| {
@@ -493,10 +498,24 @@ fn lab_state(input: &[u8]) -> u64 {
     }
 }
 
-/// What an operator asks of the lab's state, and a line of the log that may tell of an installation.
+/// What an operator asks of the lab's state.
 fn wish(input: &[u8]) -> u64 {
-    let line = String::from_utf8_lossy(input);
-    kind((Wish::parse(&line).map(|wish| matches!(wish, Wish::Install { .. })), installs(input).is_some()))
+    kind(Wish::parse(&String::from_utf8_lossy(input)).map(|wish| matches!(wish, Wish::Install { .. })))
+}
+
+/// What a daemon that was taken over tells the log.
+fn event(input: &[u8]) -> u64 {
+    let Ok(lines) = INTAKE.lines(input, Some(903)) else { return kind(0) };
+    let each = lines.map(|taken| {
+        taken
+            .map(|taken| {
+                let one = taken.line.iter().filter(|byte| **byte == b'\n').count();
+                assert_eq!((one, taken.line.last()), (1, Some(&b'\n')), "an event is one line");
+                taken.installs.is_some()
+            })
+            .map_err(|refusal| refusal.reason())
+    });
+    kind(each.collect::<Vec<_>>())
 }
 
 /// The index of the systems that the Pi has.

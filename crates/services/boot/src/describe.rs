@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use pilotlight_lab::{Lab, Node, Power, ProfileKind, Variable};
+use pilotlight_lab::{Lab, Node, Power, Variable};
 
 use crate::{
     Architecture, Client, boot_file, grub_config, ipxe_script,
@@ -42,11 +42,10 @@ fn words(out: &mut String, lab: &Lab, node: &Node) {
     match profile {
         Some((name, profile)) => {
             line("profile", &format_args!("{name}: {}", profile.title));
-            if let ProfileKind::Release(release) = &profile.kind {
-                let channel = node.channel.as_ref().unwrap_or(&release.channel);
+            if let Some((release, channel)) = lab.followed(node) {
                 match release.versions.get(channel) {
                     Some(version) => line("channel", &format_args!("{channel}, held at {version}")),
-                    None => line("channel", channel),
+                    None => line("channel", &channel),
                 }
             }
             if let Start::Missing(what) = start(lab, name, profile, Some(node)) {

@@ -1,7 +1,7 @@
 //! `pilotctl channel`: what nodes follow, and what they are to follow from their next start on.
 
 use clap::{Args, Subcommand};
-use pilotlight_lab::{Lab, Node, ProfileKind, Release};
+use pilotlight_lab::Lab;
 
 use crate::state::{Source, columns};
 
@@ -41,9 +41,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn table(lab: &Lab, now: &Lab) -> String {
     let mut rows = vec![["NODE", "SYSTEM", "CHANNEL", "VERSION", ""].map(str::to_owned)];
     for (node, before) in now.nodes.iter().zip(&lab.nodes) {
-        let Some(release) = release(now, node) else { continue };
-        let channel = |node: &Node| node.channel.as_deref().unwrap_or(&release.channel).to_owned();
-        let (follows, usual) = (channel(node), channel(before));
+        let (Some((release, follows)), Some((_, usual))) = (now.followed(node), lab.followed(before)) else {
+            continue;
+        };
         let version = now.versions.here(release).find(|(channel, _)| *channel == follows);
         let version = version.map_or("not on the Pi", |(_, version)| version).to_owned();
         let others = now.versions.here(release).filter(|(channel, _)| *channel != follows);
@@ -56,16 +56,9 @@ fn table(lab: &Lab, now: &Lab) -> String {
             remarks.push(format!("or {}", others.join(", ")));
         }
         let system = release.system.title().to_owned();
-        rows.push([node.name.clone(), system, follows, version, remarks.join("; ")]);
+        rows.push([node.name.clone(), system, follows.to_owned(), version, remarks.join("; ")]);
     }
     if rows.len() == 1 { "no node of this lab boots what has channels\n".to_owned() } else { columns(&rows) }
-}
-
-fn release<'a>(lab: &'a Lab, node: &Node) -> Option<&'a Release> {
-    match &lab.profiles.get(node.profile.as_deref()?)?.kind {
-        ProfileKind::Release(release) => Some(release),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

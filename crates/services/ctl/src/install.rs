@@ -1,7 +1,7 @@
 //! `pilotctl install`: which machines are installed at their next start, and which were.
 
 use clap::Args;
-use pilotlight_lab::{Lab, ProfileKind};
+use pilotlight_lab::Lab;
 
 use crate::state::{Source, columns};
 
@@ -25,12 +25,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn table(_: &Lab, now: &Lab) -> String {
     let mut rows = vec![["NODE", "DISK", "AT ITS NEXT START FROM THE NETWORK"].map(str::to_owned)];
     for node in &now.nodes {
-        let profile = node.profile.as_ref().and_then(|name| now.profiles.get(name));
-        let is_installer =
-            profile.is_some_and(|profile| matches!(profile.kind, ProfileKind::DebianInstaller { .. }));
-        let Some(disk) = node.install_to.as_ref().filter(|_| is_installer) else { continue };
+        let Some(disk) = now.erased(node) else { continue };
         let next = if node.installed { "starts from its disk" } else { "is installed, and its disk ERASED" };
-        rows.push([node.name.clone(), disk.clone(), next.to_owned()]);
+        rows.push([node.name.clone(), disk.to_owned(), next.to_owned()]);
     }
     if rows.len() == 1 { "nothing is installed on any node by itself\n".to_owned() } else { columns(&rows) }
 }

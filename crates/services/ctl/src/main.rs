@@ -3,6 +3,7 @@
 //! It reads what the services leave in `/run` and in the event log; what changes something is the services' doing, asked
 //! for over their sockets.
 
+mod ask;
 mod channel;
 mod clock;
 mod dhcp;

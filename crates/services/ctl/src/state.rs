@@ -1,19 +1,16 @@
 //! The state of the lab: read where it lies, changed by the daemon that keeps it.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::UnixStream,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use pilotlight_kit::{
     assets,
     lab::{self, Current},
 };
 use pilotlight_lab::{Lab, paths};
+
+use crate::ask::ask;
 
 /// A change is on the card before its answer comes, and a card may take a second for it.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -53,27 +50,10 @@ impl Source {
     }
 
     /// Asks for a change, and prints what came of it.
-    pub(crate) fn ask(&self, line: &str) -> anyhow::Result<()> {
-        let ask = || {
-            let mut stream = UnixStream::connect(&self.socket)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.write_all(format!("{line}\n").as_bytes())?;
-            let mut answer = String::new();
-            BufReader::new(stream).read_line(&mut answer)?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let answer = ask().with_context(|| {
-            format!(
-                "nothing is changed: nobody answers at {}; operators alone may ask",
-                self.socket.display()
-            )
-        })?;
-        match answer.trim_end() {
-            "" => bail!("whether anything is changed is not known: no answer came"),
-            refused if refused.starts_with("refused: ") => bail!("{refused}"),
-            good => println!("{good}"),
-        }
-        Ok(())
+    pub(crate) fn ask(&self, question: &str) -> anyhow::Result<()> {
+        let silence = "whether anything is changed is not known: no answer came";
+        let who = "nothing is changed: the keeper of the lab's state, which listens to operators alone,";
+        ask(who, &self.socket, Some(question), PATIENCE, silence)
     }
 }
 

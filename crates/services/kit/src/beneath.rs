@@ -3,12 +3,7 @@
 //! The kernel keeps the promise (`openat2(2)` with `RESOLVE_BENEATH`): a symlink that leads out, a `..` or a
 //! race with a rename cannot get past it. The checks before it only make the refusals precise.
 
-use std::{
-    fs::File,
-    io,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io, os::fd::OwnedFd, path::Path};
 
 use rustix::{
     fs::{FileType, Mode, OFlags, ResolveFlags},
@@ -26,7 +21,6 @@ const TRIES: usize = 8;
 #[derive(Debug)]
 pub struct Root {
     folder: OwnedFd,
-    path: PathBuf,
 }
 
 /// A regular file, open for reading.
@@ -93,12 +87,7 @@ impl Root {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { folder, path: path.to_owned() })
-    }
-
-    /// Where the folder was when it was opened.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { folder })
     }
 
     /// Opens the regular file that `name`, a path relative to the root, leads to. Never blocks on a pipe, never

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use pilotlight_kit::{
-    Event,
+    Event, Outcome,
     events::{LONGEST_DATAGRAM, LONGEST_EVENT},
 };
 
@@ -78,6 +78,15 @@ impl Refusal {
     }
 }
 
+/// An event that belongs into the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Its line, line feed included.
+    pub line: Vec<u8>,
+    /// The node that was given what it needs to be installed without a question, where the event tells of that.
+    pub installs: Option<String>,
+}
+
 /// Who may send what.
 #[derive(Debug, Clone, Default)]
 pub struct Intake {
@@ -94,7 +103,7 @@ impl Intake {
         intake
     }
 
-    /// Turns a datagram from the user `uid` into lines of the log, line feeds included. Each is written anew from what was
+    /// Turns a datagram from the user `uid` into lines of the log. Each is written anew from what was
     /// understood, so that it is one line whatever was sent, and carries the sender's number as the fact `uid`, whatever
     /// the sender says about that.
     ///
@@ -104,7 +113,7 @@ impl Intake {
         &self,
         datagram: &[u8],
         uid: Option<u32>,
-    ) -> Result<impl Iterator<Item = Result<Vec<u8>, Refusal>>, Refusal> {
+    ) -> Result<impl Iterator<Item = Result<Taken, Refusal>>, Refusal> {
         let uid = uid.ok_or(Refusal::NoSender)?;
         let services = self.senders.get(&uid).ok_or(Refusal::Stranger)?;
         if datagram.len() > LONGEST_DATAGRAM {
@@ -115,7 +124,7 @@ impl Intake {
     }
 }
 
-fn rewritten(line: &[u8], uid: u32, services: &[Option<String>]) -> Result<Vec<u8>, Refusal> {
+fn rewritten(line: &[u8], uid: u32, services: &[Option<String>]) -> Result<Taken, Refusal> {
     if line.len() > LONGEST_EVENT {
         return Err(Refusal::TooLong);
     }
@@ -131,7 +140,8 @@ fn rewritten(line: &[u8], uid: u32, services: &[Option<String>]) -> Result<Vec<u
     event.facts.insert("uid".to_owned(), uid.into());
     let mut line = serde_json::to_vec(&event).map_err(|_| Refusal::Garbage)?;
     line.push(b'\n');
-    Ok(line)
+    let installs = event.service == "http" && event.stage == "install" && event.outcome == Outcome::Ok;
+    Ok(Taken { line, installs: event.node.filter(|_| installs) })
 }
 
 fn is_name(text: &str) -> bool {
@@ -162,11 +172,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn installations_are_found_among_other_events() {
+        let event = |service: &str, stage: &str, outcome: &str, node: &str| {
+            format!(
+                "{{\"unix-ms\":1,\"boot-ms\":1,\"service\":\"{service}\",\"stage\":\"{stage}\",\"outcome\":\"{outcome}\",{node:?}:\"one\"}}"
+            )
+        };
+        let installs = |uid: u32, event: String| -> Option<String> {
+            intake().lines(event.as_bytes(), Some(uid)).unwrap().next()?.ok()?.installs
+        };
+        assert_eq!(installs(903, event("http", "install", "ok", "node")).as_deref(), Some("one"));
+        for (uid, other) in [
+            (901, event("dhcp", "install", "ok", "node")),
+            (901, event("http", "install", "ok", "node")),
+            (903, event("web", "install", "ok", "node")),
+            (903, event("http", "get", "ok", "node")),
+            (903, event("http", "install", "failed", "node")),
+            (903, event("http", "install", "ok", "nodes")),
+        ] {
+            assert_eq!(installs(uid, other.clone()), None, "{other}");
+        }
+    }
+
     /// The lines that a datagram gives, refusals as their words.
     fn taken(datagram: &[u8], uid: Option<u32>) -> Result<Vec<Result<String, Refusal>>, Refusal> {
         let intake = intake();
         let lines = intake.lines(datagram, uid)?;
-        Ok(lines.map(|line| line.map(|line| String::from_utf8(line).unwrap())).collect())
+        Ok(lines.map(|line| line.map(|taken| String::from_utf8(taken.line).unwrap())).collect())
     }
 
     #[test]

@@ -38,20 +38,6 @@ impl<'a> Wish<'a> {
     }
 }
 
-/// The node that was given what it needs to be installed without a question, where this line of the log tells of that.
-pub fn installs(line: &[u8]) -> Option<String> {
-    // Most lines tell of something else: they are not read for this.
-    const STAGE: &[u8] = b"\"stage\":\"install\"";
-    if !line.windows(STAGE.len()).any(|part| part == STAGE) {
-        return None;
-    }
-    let event: serde_json::Value = serde_json::from_slice(line).ok()?;
-    let is = |name: &str, value: &str| event[name] == value;
-    (is("service", "http") && is("stage", "install") && is("outcome", "ok"))
-        .then(|| event["node"].as_str().map(str::to_owned))
-        .flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,26 +60,6 @@ mod tests {
             "install ",
         ] {
             assert!(Wish::parse(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn installations_are_found_among_other_events() {
-        let event = |service: &str, stage: &str, reason: &str| {
-            format!(
-                "{{\"service\":\"{service}\",\"stage\":\"{stage}\",\"outcome\":\"ok\",\"node\":\"one\",\"reason\":{reason:?}}}\n"
-            )
-        };
-        assert_eq!(installs(event("http", "install", "").as_bytes()).as_deref(), Some("one"));
-        for other in [
-            event("dhcp", "install", ""),
-            event("http", "get", ""),
-            event("http", "get", "\"stage\":\"install\""),
-            event("http", "install", "").replace("ok", "failed"),
-            event("http", "install", "").replace("node", "nodes"),
-            "\"stage\":\"install\"".to_owned(),
-        ] {
-            assert_eq!(installs(other.as_bytes()), None, "{other}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pilotlight_lab::{Lab, Node, ProfileKind, Variable};
+use pilotlight_lab::{Lab, Node, Variable};
 use serde::Serialize;
 
 /// Everything that a template sees.
@@ -105,11 +105,6 @@ impl<'a> Context<'a> {
 }
 
 fn about<'a>(lab: &'a Lab, node: &'a Node) -> About<'a> {
-    let profile = node.profile.as_ref().and_then(|name| lab.profiles.get(name));
-    let usual = profile.and_then(|profile| match &profile.kind {
-        ProfileKind::Release(release) => Some(release.channel.as_str()),
-        _ => None,
-    });
     About {
         name: &node.name,
         fqdn: format!("{}.{}", node.name, lab.network.domain),
@@ -118,7 +113,7 @@ fn about<'a>(lab: &'a Lab, node: &'a Node) -> About<'a> {
         group: node.group.as_deref(),
         role: node.role.map(|role| role.name()),
         profile: node.profile.as_deref(),
-        channel: node.channel.as_deref().or(usual),
+        channel: lab.followed(node).map(|(_, channel)| channel).or(node.channel.as_deref()),
         url: url(lab, node),
     }
 }

@@ -152,7 +152,7 @@ fn of_node(site: &Site, mac: MacAddr, wanted: impl Fn(&str, ConfigKind) -> bool)
             match text {
                 Some(text) => Answer {
                     reply: Reply { content: Some(content_of(provision.kind)), ..fleeting(&text.body) },
-                    installs: node.install_to.clone().filter(|_| text.name == PRESEED),
+                    installs: lab.erased(node).filter(|_| text.name == PRESEED).map(str::to_owned),
                     ..rendered(text.body.clone())
                 },
                 None => refusal(404, "this node is not configured by that"),

@@ -17,7 +17,7 @@ use clap::Parser;
 use desk::Desk;
 use pilotlight_kit::{Event, Events, drops::Drops, events::LONGEST_DATAGRAM, signals, systemd};
 use pilotlight_lab::paths;
-use pilotlight_lab_state::{Allowances, Intake, Refusal, installs, intake::Sender};
+use pilotlight_lab_state::{Allowances, Intake, Refusal, Taken, intake::Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const SERVICE: &str = "lab-state";
@@ -103,16 +103,18 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         for _ in 0..DATAGRAMS_IN_A_ROW {
             let Some((length, uid)) = socket::receive(&socket, &mut buffer)? else { break };
             let now = started.elapsed();
-            let mut keep = |line: Result<Vec<u8>, Refusal>| {
-                // Whatever the log can take of a flood.
-                if let Some(node) = line.as_deref().ok().and_then(installs) {
-                    desk.installed(&node);
-                }
-                let reason = match line {
-                    Ok(line) if allowances.take(uid.unwrap_or_default(), line.len() as u64, now) => {
-                        return journal.append(&line, now);
+            let mut keep = |taken: Result<Taken, Refusal>| {
+                let reason = match taken {
+                    Ok(Taken { line, installs }) => {
+                        // Whatever the log can bear of a flood.
+                        if let Some(node) = installs {
+                            desk.installed(&node);
+                        }
+                        if allowances.take(uid.unwrap_or_default(), line.len() as u64, now) {
+                            return journal.append(&line, now);
+                        }
+                        FLOOD
                     }
-                    Ok(_) => FLOOD,
                     Err(refusal) => refusal.reason(),
                 };
                 if let Some(count) = drops.count(reason, now) {
