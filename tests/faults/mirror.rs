@@ -4,9 +4,10 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_archive::{
-    Digest, LockedPackage,
+    LockedPackage,
     testing::{Content, Deb, Server, Signer, Site, Suite, Trouble, archives_toml},
 };
+use pilotlight_fetch::Digest;
 
 use pilotlight_tests::desk::{Desk, names, own};
 

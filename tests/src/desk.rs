@@ -11,10 +11,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_archive::{
-    Cache, Lock, LockedPackage,
+    Lock, LockedPackage,
     testing::{Server, Site, site_of_lock},
 };
 use pilotlight_disk::layout;
+use pilotlight_fetch::Cache;
 use tempfile::TempDir;
 
 use crate::{

@@ -4,22 +4,17 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
 };
 
+use pilotlight_fetch::{Cache, CacheError, Client, KeyError, Keyring, Patience, Show};
 use pilotlight_tree::Package;
 use rayon::prelude::*;
 
 use crate::{
-    cache::{Cache, CacheError},
     fetch::{FetchError, Fetcher, FileKind, Want},
-    hosts::Hosts,
-    http::{Http, Patience},
     index::IndexError,
-    keyring::{KeyError, Keyring},
     lock::{Lock, LockError, LockedPackage},
     mirrors::Mirrors,
-    progress::Show,
     solve::SolveError,
     spec::{Spec, SpecError},
     unpack::{self, Keep, UnpackError},
@@ -36,9 +31,8 @@ pub struct Archives {
     mirrors: Mirrors,
     snapshots: Mirrors,
     pub(crate) cache: Cache,
-    patience: Patience,
     pub(crate) show: Show,
-    http: Arc<OnceLock<Http>>,
+    client: Client,
 }
 
 /// What can go wrong with archives.
@@ -169,22 +163,13 @@ impl Archives {
             }
         }
         let snapshots = spec.snapshots();
-        Ok(Self {
-            spec,
-            keyrings,
-            mirrors,
-            snapshots,
-            cache,
-            patience: Patience::default(),
-            show: Show::Auto,
-            http: Arc::default(),
-        })
+        Ok(Self { spec, keyrings, mirrors, snapshots, cache, show: Show::Auto, client: Client::default() })
     }
 
     /// The same, waiting and retrying in another way.
     #[must_use]
     pub fn with_patience(self, patience: Patience) -> Self {
-        Self { patience, http: Arc::default(), ..self }
+        Self { client: Client::new(patience), ..self }
     }
 
     /// The same, showing its progress in another way.
@@ -300,10 +285,8 @@ impl Archives {
             cache: &self.cache,
             mirrors: &self.mirrors,
             snapshots: &self.snapshots,
-            patience: self.patience,
             show: self.show,
-            hosts: Hosts::default(),
-            http: &self.http,
+            session: self.client.session(),
         }
     }
 }

@@ -1,25 +1,18 @@
 //! Files from mirrors into the cache: several at once, resumed, retried, verified, renamed into place.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
-    io::{Read, Seek, SeekFrom, Write},
-    path::PathBuf,
     sync::{
-        Mutex, OnceLock,
+        Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
 
-use crate::{
-    cache::{Cache, CacheError},
-    digest::{Digest, Hasher},
-    hosts::{self, Hosts},
-    http::{Fault, Http, Patience},
-    lock::Origin,
-    mirrors::Mirrors,
-    progress::{Item, Progress, Show},
+use pilotlight_fetch::{
+    Attempt, Cache, CacheError, Digest, Expected, Failure, Fault, Headers, Progress, Session, Show, host,
 };
+
+use crate::{lock::Origin, mirrors::Mirrors};
 
 /// How many files travel at once.
 const PARALLEL: usize = 8;
@@ -47,15 +40,6 @@ pub(crate) struct Want {
     pub(crate) origin: Origin,
     pub(crate) size: u64,
     pub(crate) sha256: Digest,
-}
-
-/// What one address answered.
-#[derive(Debug)]
-pub struct Attempt {
-    /// The address.
-    pub url: String,
-    /// What was wrong with the last answer.
-    pub fault: Fault,
 }
 
 /// A package that mirrors do not have any more, and no snapshot archive gave either.
@@ -120,7 +104,7 @@ fn list(attempts: &[Attempt]) -> String {
     for attempt in attempts {
         let fault = attempt.fault.to_string();
         let same = |(first, other, _): &&mut (&Attempt, String, usize)| {
-            hosts::host(&first.url) == hosts::host(&attempt.url) && *other == fault
+            host(&first.url) == host(&attempt.url) && *other == fault
         };
         match lines.iter_mut().find(same) {
             Some((_, _, others)) => *others += 1,
@@ -138,7 +122,7 @@ fn advice(kind: FileKind, attempts: &[Attempt]) -> &'static str {
     let any = |test: fn(&Fault) -> bool| attempts.iter().any(|attempt| test(&attempt.fault));
     let wrong = any(Fault::is_wrong_content);
     match kind {
-        FileKind::Release if any(|fault| matches!(fault, Fault::Release(_))) => {
+        FileKind::Release if any(|fault| matches!(fault, Fault::Refused(_))) => {
             "nothing was believed; try later or name another mirror with --mirror"
         }
         FileKind::Release if any(|fault| matches!(fault, Fault::Missing)) => {
@@ -164,34 +148,11 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) mirrors: &'a Mirrors,
     /// Where to look for what the mirrors do not have any more.
     pub(crate) snapshots: &'a Mirrors,
-    pub(crate) patience: Patience,
     pub(crate) show: Show,
-    pub(crate) hosts: Hosts,
-    /// Made when first needed: it reads the machine's certificates, which takes a quarter of a second.
-    pub(crate) http: &'a OnceLock<Http>,
+    pub(crate) session: Session,
 }
 
-/// How one try at one address ended, when not well.
-enum Setback {
-    /// It is this address's fault; `moved` when new bytes came all the same.
-    Mirror { fault: Fault, moved: bool },
-    /// No other address would help.
-    Fatal(FetchError),
-}
-
-impl From<CacheError> for Setback {
-    fn from(fault: CacheError) -> Self {
-        Self::Fatal(fault.into())
-    }
-}
-
-impl From<Fault> for Setback {
-    fn from(fault: Fault) -> Self {
-        Self::Mirror { fault, moved: false }
-    }
-}
-
-impl<'a> Fetcher<'a> {
+impl Fetcher<'_> {
     /// Brings all of `wants` into the cache. What is there already costs nothing. After the first failure no new
     /// file is begun, but for packages that are gone, which do not hinder the others; what was fetched stays, whole
     /// or in part.
@@ -258,52 +219,22 @@ impl<'a> Fetcher<'a> {
         accept: impl Fn(&[u8]) -> Result<T, Fault>,
     ) -> Result<T, FetchError> {
         let urls = self.urls(archive, &[path.to_owned()])?;
-        self.rounds(title, FileKind::Release, &urls, &AtomicBool::new(false), |url| {
-            let mut body = self.http()?.get(url, 0)?;
-            let (mut text, mut block) = (Vec::new(), vec![0; 1 << 16]);
-            loop {
-                match body.read(&mut block)? {
-                    0 => break,
-                    read => text.extend_from_slice(&block[..read]),
-                }
-                if text.len() as u64 > limit {
-                    return Err(Fault::Size { expected: limit, found: None }.into());
-                }
-            }
-            Ok(accept(&text)?)
-        })
+        let document = self.session.document(&urls, &Headers::default(), limit, accept);
+        document.map_err(|failure| told(title, FileKind::Release, failure))
     }
 
     fn one(&self, want: &Want, progress: &Progress, stop: &AtomicBool) -> Result<(), FetchError> {
-        let path = self.cache.partial(&want.sha256);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = file.map_err(CacheError::io("open", &path))?;
-        // Another builder may fetch the same file. File systems without locks go without this courtesy: both then
-        // write the same bytes.
-        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-            progress.say(&format!("{}: another builder is at it, waiting", want.title));
-            let _ = file.lock();
-        }
-        if self.cache.has(&want.sha256, want.size) {
-            progress.item(&want.title, want.size, want.size);
-            // Empty, and whoever waits for it looks at the finished one first.
-            let _ = std::fs::remove_file(&path);
-            return Ok(());
-        }
-        let mut hasher = Hasher::default();
-        let have = resume(&mut file, &mut hasher, want.size).map_err(CacheError::io("read", &path))?;
-        let item = progress.item(&want.title, want.size, have);
-        let mut partial = Partial { want, path: path.clone(), file, hasher, have, item };
-        let urls = self.urls(&want.origin.archive, &want.paths)?;
-        let mut get = |urls: &[String]| {
-            self.rounds(&want.title, want.kind, urls, stop, |url| partial.complete(self.http()?, url, stop))
+        let get = |urls: &[String]| {
+            let expected = Expected::exactly(want.size, want.sha256);
+            let wanted =
+                pilotlight_fetch::Want { title: &want.title, urls, headers: &Headers::default(), expected };
+            let file = self.session.file(self.cache, wanted, |_, _| Ok(()), progress, stop);
+            file.map(drop).map_err(|failure| told(&want.title, want.kind, failure))
         };
-        if let Err(fault) = get(&urls) {
+        if let Err(fault) = get(&self.urls(&want.origin.archive, &want.paths)?) {
             self.elsewhere(want, fault, get)?;
             progress.say(&format!("{}: taken from the snapshot archive, for no mirror has it", want.title));
         }
-        let object = self.cache.object(&want.sha256);
-        std::fs::rename(&path, &object).map_err(CacheError::io("rename into place", &object))?;
         Ok(())
     }
 
@@ -312,7 +243,7 @@ impl<'a> Fetcher<'a> {
         &self,
         want: &Want,
         fault: FetchError,
-        mut get: impl FnMut(&[String]) -> Result<(), FetchError>,
+        get: impl Fn(&[String]) -> Result<(), FetchError>,
     ) -> Result<(), FetchError> {
         let FetchError::Mirrors { title, kind, mut attempts } = fault else { return Err(fault) };
         let wrong = attempts.iter().any(|attempt| attempt.fault.is_wrong_content());
@@ -335,72 +266,11 @@ impl<'a> Fetcher<'a> {
         Err(FetchError::Mirrors { title, kind, attempts })
     }
 
-    /// Tries every address, again and again as long as one of them may still do better.
-    fn rounds<T>(
-        &self,
-        title: &str,
-        kind: FileKind,
-        urls: &[String],
-        stop: &AtomicBool,
-        mut attempt: impl FnMut(&str) -> Result<T, Setback>,
-    ) -> Result<T, FetchError> {
-        let mut open: Vec<&String> = urls.iter().collect();
-        let mut last: Vec<Option<Fault>> = urls.iter().map(|_| None).collect();
-        // Rounds since the last new byte.
-        let (mut fruitless, mut pause) = (0, self.patience.pause);
-        loop {
-            fruitless += 1;
-            let mut still = Vec::new();
-            for url in open {
-                if stop.load(Ordering::Relaxed) {
-                    return Err(FetchError::Stopped);
-                }
-                let (fault, moved) = match attempt(url) {
-                    Ok(value) => {
-                        self.hosts.answered(url);
-                        return Ok(value);
-                    }
-                    Err(Setback::Fatal(fault)) => return Err(fault),
-                    Err(Setback::Mirror { fault, moved }) => (fault, moved),
-                };
-                if moved || !fault.is_silence() {
-                    self.hosts.answered(url);
-                } else {
-                    self.hosts.silent(url);
-                }
-                if fault.is_transient() {
-                    still.push(url);
-                }
-                if moved {
-                    (fruitless, pause) = (0, self.patience.pause);
-                }
-                if let Some(place) = urls.iter().position(|other| other == url) {
-                    last[place] = Some(fault);
-                }
-            }
-            open = still;
-            // Once one says that it is gone, nobody is waited for.
-            let gone = last.iter().any(|fault| matches!(fault, Some(Fault::Missing)));
-            if open.is_empty() || gone || fruitless >= self.patience.rounds {
-                break;
-            }
-            thread::sleep(pause);
-            pause *= 2;
-        }
-        let attempts = urls
-            .iter()
-            .zip(last)
-            .filter_map(|(url, fault)| Some(Attempt { url: url.clone(), fault: fault? }));
-        Err(FetchError::Mirrors { title: title.into(), kind, attempts: attempts.collect() })
-    }
-
     fn urls(&self, archive: &str, paths: &[String]) -> Result<Vec<String>, FetchError> {
         let mirrors = self.mirrors.get(archive).filter(|mirrors| !mirrors.is_empty());
         let mirrors = mirrors.ok_or_else(|| FetchError::NoMirror(archive.into()))?;
         let urls = mirrors.iter().flat_map(|mirror| paths.iter().map(move |path| format!("{mirror}/{path}")));
-        let urls = self.hosts.in_order(urls.collect());
-        let lively: Vec<String> = urls.iter().filter(|url| !self.hosts.is_dead(url)).cloned().collect();
-        Ok(if lively.is_empty() { urls } else { lively })
+        Ok(urls.collect())
     }
 
     fn snapshot_urls(&self, want: &Want) -> Vec<String> {
@@ -409,107 +279,14 @@ impl<'a> Fetcher<'a> {
             let stamps = want.origin.snapshots();
             stamps.flat_map(move |stamp| want.paths.iter().map(move |path| format!("{base}/{stamp}/{path}")))
         });
-        urls.filter(|url| !self.hosts.is_dead(url)).collect()
-    }
-
-    fn http(&self) -> Result<&Http, Fault> {
-        match self.http.get() {
-            Some(http) => Ok(http),
-            None => {
-                let http = Http::new(self.patience)?;
-                Ok(self.http.get_or_init(|| http))
-            }
-        }
+        urls.filter(|url| !self.session.is_dead(url)).collect()
     }
 }
 
-/// A file on its way into the cache.
-struct Partial<'p> {
-    want: &'p Want,
-    path: PathBuf,
-    file: File,
-    /// Of the bytes that are here.
-    hasher: Hasher,
-    have: u64,
-    item: Item<'p>,
-}
-
-impl Partial<'_> {
-    /// Gets what is missing from `url` and checks the whole.
-    fn complete(&mut self, http: &Http, url: &str, stop: &AtomicBool) -> Result<(), Setback> {
-        let resumed = self.have > 0;
-        if self.have < self.want.size || self.want.size == 0 {
-            self.pull(http, url, stop)?;
-        }
-        let found = self.hasher.clone().finish();
-        if found == self.want.sha256 {
-            return Ok(());
-        }
-        self.start_anew()?;
-        if resumed {
-            // The fault may lie in what was here before, not in this mirror.
-            return self.complete(http, url, stop);
-        }
-        Err(Fault::Tampered { expected: self.want.sha256, found }.into())
-    }
-
-    fn pull(&mut self, http: &Http, url: &str, stop: &AtomicBool) -> Result<(), Setback> {
-        let before = self.have;
-        let mut body = http.get(url, self.have)?;
-        let expected = self.want.size;
-        if let Some(found) = body.whole().filter(|found| *found != expected) {
-            return Err(Fault::Size { expected, found: Some(found) }.into());
-        }
-        if body.start != self.have {
-            self.start_anew()?;
-        }
-        let mut block = vec![0; 1 << 16];
-        loop {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Setback::Fatal(FetchError::Stopped));
-            }
-            let moved = self.have > before;
-            let read = body.read(&mut block).map_err(|fault| Setback::Mirror { fault, moved })?;
-            if read == 0 {
-                break;
-            }
-            if self.have + read as u64 > expected {
-                self.start_anew()?;
-                return Err(Fault::Size { expected, found: None }.into());
-            }
-            self.file.write_all(&block[..read]).map_err(CacheError::io("write", &self.path))?;
-            self.hasher.update(&block[..read]);
-            self.have += read as u64;
-            self.item.add(read as u64);
-        }
-        if self.have < expected {
-            let fault = Fault::Short { got: self.have, expected };
-            return Err(Setback::Mirror { fault, moved: self.have > before });
-        }
-        Ok(())
-    }
-
-    fn start_anew(&mut self) -> Result<(), CacheError> {
-        self.item.take_back(self.have);
-        (self.have, self.hasher) = (0, Hasher::default());
-        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
-        emptied.map(drop).map_err(CacheError::io("write", &self.path))
-    }
-}
-
-/// Takes up what is in a partial file: digests it and stands behind it. One that is too long is emptied.
-fn resume(file: &mut File, hasher: &mut Hasher, size: u64) -> std::io::Result<u64> {
-    if file.metadata()?.len() > size {
-        file.set_len(0)?;
-    }
-    let (mut have, mut block) = (0, vec![0; 1 << 17]);
-    loop {
-        match file.read(&mut block)? {
-            0 => return Ok(have),
-            read => {
-                hasher.update(&block[..read]);
-                have += read as u64;
-            }
-        }
+fn told(title: &str, kind: FileKind, failure: Failure) -> FetchError {
+    match failure {
+        Failure::Attempts(attempts) => FetchError::Mirrors { title: title.into(), kind, attempts },
+        Failure::Stopped => FetchError::Stopped,
+        Failure::Cache(fault) => FetchError::Cache(fault),
     }
 }

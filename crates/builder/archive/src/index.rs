@@ -2,7 +2,9 @@
 
 use debversion::Version;
 
-use crate::{deb822, digest::Digest};
+use pilotlight_fetch::Digest;
+
+use crate::deb822;
 
 /// How packages of one name behave across architectures (`Multi-Arch`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -10,19 +10,13 @@
 //! runs anything out of them, and never writes outside of its cache.
 
 mod archives;
-mod cache;
 mod date;
 pub mod deb822;
-mod digest;
 mod fetch;
-mod hosts;
-mod http;
 mod index;
-mod keyring;
 mod lock;
 mod mirrors;
 mod nearest;
-mod progress;
 pub mod relation;
 mod release;
 mod relock;
@@ -34,16 +28,11 @@ pub mod testing;
 mod unpack;
 
 pub use archives::{Archives, Error};
-pub use cache::{Cache, CacheError};
 pub use date::stamp;
-pub use digest::{Digest, NotADigest};
-pub use fetch::{Attempt, FetchError, FileKind, GoneFile};
-pub use http::{Fault, Patience};
+pub use fetch::{FetchError, FileKind, GoneFile};
 pub use index::IndexError;
-pub use keyring::{KeyError, Keyring, SignatureError};
 pub use lock::{Lock, LockError, LockedIndex, LockedPackage, LockedRelease, LockedSet, Origin};
 pub use mirrors::{AptText, MirrorError, Mirrors, read_apt, resolve as resolve_mirrors, resolve_snapshots};
-pub use progress::Show;
 pub use release::{Release, ReleaseError};
 pub use relock::Update;
 pub use review::{Lacking, Review, Unknown};

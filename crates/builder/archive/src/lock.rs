@@ -12,9 +12,9 @@ use serde::Deserialize;
 
 use crate::{
     date,
-    digest::Digest,
     spec::{Spec, Suite},
 };
+use pilotlight_fetch::Digest;
 
 /// A whole lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

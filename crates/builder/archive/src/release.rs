@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    date, deb822,
-    digest::Digest,
-    keyring::{Keyring, SignatureError},
-};
+use crate::{date, deb822};
+use pilotlight_fetch::{Digest, Keyring, SignatureError};
 
 /// What a verified Release says.
 #[derive(Debug, Clone, PartialEq, Eq)]

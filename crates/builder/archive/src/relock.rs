@@ -9,19 +9,16 @@ use rayon::prelude::*;
 
 use crate::{
     archives::{Archives, Error, want},
-    digest::Digest,
     fetch::{FetchError, FileKind, Want},
-    http::Fault,
     index::{self, Record},
-    keyring::Keyring,
     lock::{Lock, LockedIndex, LockedPackage, LockedSet, Origin},
     nearest,
-    progress::Show,
     release::{self, Release},
     solve::{self, Favoured},
     spec::{SetSpec, Suite, Wish},
     unpack::{self, Keep},
 };
+use pilotlight_fetch::{Digest, Fault, Keyring, Show};
 
 /// An InRelease of Debian's is 0.2 MB; no suite needs a hundred times that.
 const RELEASE_LIMIT: u64 = 16 << 20;
@@ -301,7 +298,7 @@ impl Archives {
         let nobody = Keyring::default();
         let keyring = self.keyrings.get(archive).unwrap_or(&nobody);
         let open = |bytes: &[u8]| {
-            release::open(bytes, keyring, name, now).map_err(|fault| Fault::Release(Box::new(fault)))
+            release::open(bytes, keyring, name, now).map_err(|fault| Fault::Refused(Box::new(fault)))
         };
         let title = format!("the Release of {suite}");
         let path = format!("dists/{name}/InRelease");

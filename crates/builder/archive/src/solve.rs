@@ -19,12 +19,12 @@ use resolvo::{
 };
 
 use crate::{
-    digest::Digest,
     index::{MultiArch, Record},
     nearest,
     relation::{self, Atom},
     spec::{SetSpec, Wish},
 };
+use pilotlight_fetch::Digest;
 
 /// Why a set of packages cannot be put together.
 #[derive(Debug, thiserror::Error)]

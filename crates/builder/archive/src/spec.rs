@@ -11,10 +11,8 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{
-    digest::Digest,
-    mirrors::{self, Mirrors},
-};
+use crate::mirrors::{self, Mirrors};
+use pilotlight_fetch::Digest;
 
 /// A checked `archives.toml`.
 #[derive(Debug, Clone, Deserialize)]

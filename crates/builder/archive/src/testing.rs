@@ -2,48 +2,15 @@
 //!
 //! For tests only, here and in the whole-program tests: it panics where a test should fail.
 
-mod server;
+use std::{fmt::Write as _, io::Write as _};
 
-use std::{collections::BTreeMap, fmt::Write as _, io::Write as _, path::PathBuf};
-
-use pgp::{
-    composed::{
-        ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedPublicKey,
-        SignedSecretKey,
-    },
-    types::{KeyDetails, Password},
-};
-
-pub use server::{Server, Trouble};
+pub use pilotlight_fetch::testing::{Content, Server, Signer, Site, Trouble};
 
 use crate::{
-    cache::Cache,
-    digest::Digest,
     lock::{Lock, LockedPackage},
     unpack::{self, Keep, UnpackError},
 };
-
-/// What a mirror has, by its path on the server: `debian/dists/…`, `debian/pool/…`.
-pub type Site = BTreeMap<String, Content>;
-
-/// One file of a mirror.
-#[derive(Debug, Clone)]
-pub enum Content {
-    /// In memory.
-    Bytes(Vec<u8>),
-    /// On the disk.
-    File(PathBuf),
-}
-
-impl Content {
-    /// All of it.
-    pub fn read(&self) -> Vec<u8> {
-        match self {
-            Self::Bytes(bytes) => bytes.clone(),
-            Self::File(path) => std::fs::read(path).expect("a file of the site is readable"),
-        }
-    }
-}
+use pilotlight_fetch::{Cache, Digest};
 
 /// A mirror of exactly the packages of a lock that are in a cache, below one folder for each archive's name. Real
 /// packages can so be served, and spoilt, without a network.
@@ -53,50 +20,6 @@ pub fn site_of_lock(lock: &Lock, cache: &Cache) -> Site {
         (format!("{}/{}", package.origin.archive, package.path), Content::File(cache.object(&package.sha256)))
     })
     .collect()
-}
-
-/// A key that signs Releases.
-pub struct Signer {
-    key: SignedSecretKey,
-}
-
-impl Default for Signer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Signer {
-    /// A new key.
-    pub fn new() -> Self {
-        let mut parameters = SecretKeyParamsBuilder::default();
-        parameters
-            .key_type(KeyType::Ed25519Legacy)
-            .can_certify(true)
-            .can_sign(true)
-            .primary_user_id("Test <test@example.org>".into());
-        let parameters = parameters.build().expect("the parameters are complete");
-        Self { key: parameters.generate(rand::thread_rng()).expect("a key can be made") }
-    }
-
-    /// Its fingerprint as `archives.toml` wants it.
-    pub fn fingerprint(&self) -> String {
-        format!("{:X}", self.key.fingerprint())
-    }
-
-    /// Its public half, ASCII-armoured.
-    pub fn armoured(&self) -> String {
-        SignedPublicKey::from(self.key.clone())
-            .to_armored_string(ArmorOptions::default())
-            .expect("a key can be written")
-    }
-
-    /// Clear-signs a text.
-    pub fn sign(&self, text: &str) -> Vec<u8> {
-        CleartextSignedMessage::sign(rand::thread_rng(), text, &self.key.primary_key, &Password::empty())
-            .and_then(|message| message.to_armored_bytes(ArmorOptions::default()))
-            .expect("a text can be signed")
-    }
 }
 
 /// A package to be made.

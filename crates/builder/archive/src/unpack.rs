@@ -17,12 +17,8 @@ use bytes::Bytes;
 use pilotlight_tree::{Kind, Meta, Node, Package, PathError, TreePath};
 use tar::EntryType;
 
-use crate::{
-    cache::{Cache, CacheError},
-    deb822,
-    digest::Digest,
-    lock::LockedPackage,
-};
+use crate::{deb822, lock::LockedPackage};
+use pilotlight_fetch::{Cache, CacheError, Digest};
 
 /// Ends every kept file, after two lengths and a CRC.
 const MAGIC: &[u8; 8] = b"plunpkd1";

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, error::Error as _, fs, path::Path, time::Duration};
 
 use pilotlight_archive::{
-    Archives, Cache, Error, Fault, FetchError, Lock, Patience, Show,
+    Archives, Error, FetchError, Lock,
     testing::{Content, Deb, Server, Signer, Site, Suite, Trouble, archives_toml},
 };
+use pilotlight_fetch::{Cache, Fault, Patience, Show};
 
 /// 21 November 2026, a few hours after the test suites' Release.
 const NOW: i64 = 1_795_250_000;
@@ -98,7 +99,7 @@ impl Scene {
         says(&fault, expect);
         for entry in fs::read_dir(self.cache().root().join("objects")).unwrap() {
             let path = entry.unwrap().path();
-            let digest = pilotlight_archive::Digest::of(fs::read(&path).unwrap()).to_string();
+            let digest = pilotlight_fetch::Digest::of(fs::read(&path).unwrap()).to_string();
             assert_eq!(path.file_name().unwrap().to_str(), Some(digest.as_str()));
         }
         match fault {
@@ -172,7 +173,7 @@ fn a_tampered_release() {
     scene.lock_fails(&[
         "the Release of test",
         IN_RELEASE,
-        "does not fit the text",
+        "does not fit",
         &scene.signer.fingerprint(),
         "--mirror",
     ]);

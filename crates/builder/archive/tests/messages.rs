@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, error::Error as _, fs, time::Duration};
 
 use pilotlight_archive::{
-    Archives, Cache, Error, Lock, Patience, Review, Show, Update, resolve_mirrors, resolve_snapshots,
+    Archives, Error, Lock, Review, Update, resolve_mirrors, resolve_snapshots,
     testing::{Content, Deb, Server, Signer, Site, Suite, Trouble},
 };
+use pilotlight_fetch::{Cache, Patience, Show};
 
 /// 21 November 2026, a few hours after the test suites' Release.
 const NOW: i64 = 1_795_250_000;

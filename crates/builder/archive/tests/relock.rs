@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use pilotlight_archive::{
-    Archives, Cache, Error, FetchError, Lock, Patience, Show, Update,
+    Archives, Error, FetchError, Lock, Update,
     testing::{Content, Deb, Server, Signer, Site, Suite, Trouble, archives_toml},
 };
+use pilotlight_fetch::{Cache, Patience, Show};
 
 /// 21 November 2026, a few hours after the test suites' Release.
 const NOW: i64 = 1_795_250_000;
@@ -226,7 +227,7 @@ impl Scene {
 }
 
 /// The packages of the lock that are gone, as a fetch says it.
-fn gone(fault: &Error) -> Vec<(String, pilotlight_archive::Digest)> {
+fn gone(fault: &Error) -> Vec<(String, pilotlight_fetch::Digest)> {
     match fault {
         Error::Fetch(FetchError::Gone(files)) => {
             files.iter().map(|file| (file.title.clone(), file.sha256)).collect()

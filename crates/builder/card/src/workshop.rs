@@ -8,10 +8,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use pilotlight_archive::{
-    Archives, Cache, FetchError, GoneFile, Lock, Mirrors, Review, Spec, Update, read_apt, resolve_mirrors,
+    Archives, FetchError, GoneFile, Lock, Mirrors, Review, Spec, Update, read_apt, resolve_mirrors,
     resolve_snapshots,
 };
 use pilotlight_board::Board;
+use pilotlight_fetch::Cache;
 use pilotlight_tools::{BoxError, Toolbox};
 
 /// The base of whoever names none.

@@ -13,7 +13,9 @@ use std::{
 use serde::Deserialize;
 
 use super::{Lock, LockError, LockedIndex, LockedPackage, LockedRelease, LockedSet, Origin};
-use crate::{date, digest::Digest, index::is_safe_path};
+use pilotlight_fetch::Digest;
+
+use crate::{date, index::is_safe_path};
 
 /// The layout that is written and read. 1 listed each set's packages in full.
 pub(super) const VERSION: u32 = 2;

@@ -42,7 +42,7 @@ impl Hosts {
 }
 
 /// Scheme, name and port of an address.
-pub(crate) fn host(url: &str) -> &str {
+pub fn host(url: &str) -> &str {
     let start = url.find("://").map_or(0, |scheme| scheme + 3);
     let end = url[start..].find('/').map_or(url.len(), |slash| start + slash);
     &url[..end]

@@ -1,7 +1,9 @@
 //! Pinned OpenPGP keys, and what counts as a good signature by one of them.
 
+use std::io::Read;
+
 use pgp::{
-    composed::{CleartextSignedMessage, Deserializable, SignedPublicKey},
+    composed::{CleartextSignedMessage, Deserializable, DetachedSignature, SignedPublicKey},
     crypto::hash::HashAlgorithm,
     packet::{Signature, SignatureType},
     types::{KeyDetails, Tag},
@@ -32,7 +34,7 @@ enum Material {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// No OpenPGP key.
-    #[error("not an ASCII-armoured OpenPGP public key")]
+    #[error("not an OpenPGP public key")]
     Unreadable(#[source] Box<pgp::errors::Error>),
     /// Another key than the pinned one.
     #[error("holds the key {found}, but {pinned} is pinned")]
@@ -64,11 +66,14 @@ pub enum SignatureError {
     /// Not a signed text, or something stands before or behind it.
     #[error("not an OpenPGP signed text")]
     Unreadable(#[source] Box<pgp::errors::Error>),
+    /// A file of signatures that is none.
+    #[error("not an OpenPGP signature")]
+    NoSignature(#[source] Box<pgp::errors::Error>),
     /// Not UTF-8.
     #[error("not an OpenPGP signed text: it is not UTF-8")]
     NotText,
-    /// A pinned key's signature does not fit the text.
-    #[error("the signature of the pinned key {0} does not fit the text: it was tampered with or damaged")]
+    /// A pinned key's signature does not fit what it is said to sign.
+    #[error("the signature of the pinned key {0} does not fit: it was tampered with or damaged")]
     Bad(String),
     /// The only good signatures are by expired keys.
     #[error(
@@ -92,13 +97,38 @@ impl Keyring {
         if primary != pinned {
             return Err(KeyError::Fingerprint { pinned: pinned.into(), found: primary });
         }
+        self.add(&key, primary)
+    }
+
+    /// Adds those of the keys in a file, armoured or not, that have one of the pinned fingerprints (upper-case hex): a
+    /// file that is published with all its owner's keys, and anew whenever a key for signing is added to one of them.
+    /// What else is in it counts for nothing.
+    ///
+    /// # Errors
+    /// A file without any of the pinned keys; one of them that is revoked or may not sign.
+    pub fn pin_some(&mut self, pinned: &[String], file: &[u8]) -> Result<(), KeyError> {
+        let unreadable = |fault| KeyError::Unreadable(Box::new(fault));
+        let (keys, _) = SignedPublicKey::from_reader_many(file).map_err(unreadable)?;
+        // A key of a kind that is not understood is not one of ours.
+        let keys: Vec<SignedPublicKey> = keys.filter_map(Result::ok).collect();
+        let named = keys.iter().map(|key| (format!("{:X}", key.primary_key.fingerprint()), key));
+        let (ours, others): (Vec<_>, Vec<_>) = named.partition(|(primary, _)| pinned.contains(primary));
+        if ours.is_empty() {
+            let found: Vec<String> = others.into_iter().map(|(primary, _)| primary).collect();
+            let found = if found.is_empty() { "nothing".to_owned() } else { found.join(", ") };
+            return Err(KeyError::Fingerprint { pinned: pinned.join(" or "), found });
+        }
+        ours.into_iter().try_for_each(|(primary, key)| self.add(key, primary))
+    }
+
+    fn add(&mut self, key: &SignedPublicKey, primary: String) -> Result<(), KeyError> {
         key.verify_bindings()
             .map_err(|source| KeyError::Binding { fingerprint: primary.clone(), source: Box::new(source) })?;
         if !key.details.revocation_signatures.is_empty() {
             return Err(KeyError::Revoked(primary));
         }
         let before = self.keys.len();
-        let (may_sign, primary_expires) = self_signature(&key);
+        let (may_sign, primary_expires) = self_signature(key);
         if may_sign {
             let material = Material::Primary(Box::new(key.primary_key.clone()));
             self.keys.push(Key { material, primary: primary.clone(), expires: primary_expires });
@@ -127,22 +157,51 @@ impl Keyring {
         let (message, _) = CleartextSignedMessage::from_string(signed)
             .map_err(|fault| SignatureError::Unreadable(Box::new(fault)))?;
         let text = message.signed_text();
+        let signatures: Vec<&Signature> = message.signatures().iter().collect();
+        self.judge(&signatures, now, text.as_bytes())?;
+        Ok(text.replace("\r\n", "\n"))
+    }
+
+    /// Checks that a file of its own, armoured or not, has at least one good signature by a pinned key over `content` that
+    /// is valid at `now` (seconds since 1970).
+    ///
+    /// # Errors
+    /// Anything else.
+    pub fn verify_detached(
+        &self,
+        signatures: &[u8],
+        content: impl Read + Clone,
+        now: i64,
+    ) -> Result<(), SignatureError> {
+        let unreadable = |fault| SignatureError::NoSignature(Box::new(fault));
+        let (found, _) = DetachedSignature::from_reader_many(signatures).map_err(unreadable)?;
+        let found: Vec<DetachedSignature> = found.collect::<Result<_, _>>().map_err(unreadable)?;
+        let signatures: Vec<&Signature> = found.iter().map(|found| &found.signature).collect();
+        self.judge(&signatures, now, content)
+    }
+
+    fn judge(
+        &self,
+        signatures: &[&Signature],
+        now: i64,
+        content: impl Read + Clone,
+    ) -> Result<(), SignatureError> {
         let mut refusal = None;
-        for signature in message.signatures().iter().filter(|signature| is_strong(signature)) {
+        for signature in signatures.iter().filter(|signature| is_strong(signature)) {
             for key in self.keys.iter().filter(|key| key.is_named_by(signature)) {
-                let fits = key.material.verify(signature, text.as_bytes());
+                let fits = key.material.verify(signature, content.clone());
                 let signature_over = expiry_of_signature(signature).is_some_and(|end| end <= now);
                 let key_over = key.expires.is_some_and(|end| end <= now);
                 if fits && !signature_over && !key_over {
-                    return Ok(text.replace("\r\n", "\n"));
+                    return Ok(());
                 }
                 let named = key.primary.clone();
                 refusal =
                     Some(if fits { SignatureError::Expired(named) } else { SignatureError::Bad(named) });
             }
         }
-        Err(refusal
-            .unwrap_or_else(|| SignatureError::Unpinned(message.signatures().iter().map(issuer).collect())))
+        let issuers = || signatures.iter().map(|signature| issuer(signature)).collect();
+        Err(refusal.unwrap_or_else(|| SignatureError::Unpinned(issuers())))
     }
 }
 
@@ -158,10 +217,10 @@ impl Key {
 }
 
 impl Material {
-    fn verify(&self, signature: &Signature, text: &[u8]) -> bool {
+    fn verify(&self, signature: &Signature, content: impl Read) -> bool {
         match self {
-            Self::Primary(key) => signature.verify(key.as_ref(), text).is_ok(),
-            Self::Subkey(key) => signature.verify(key.as_ref(), text).is_ok(),
+            Self::Primary(key) => signature.verify(key.as_ref(), content).is_ok(),
+            Self::Subkey(key) => signature.verify(key.as_ref(), content).is_ok(),
         }
     }
 }
@@ -224,9 +283,9 @@ mod tests {
 
     /// Debian's own: signed on 21 November 2026 by subkeys of two automatic keys.
     const REAL: &[u8] = include_bytes!("../tests/data/trixie-security.InRelease");
-    const SECURITY: &[u8] = include_bytes!("../../../../bases/debian/keys/trixie-security.asc");
+    const SECURITY: &[u8] = include_bytes!("../../../bases/debian/keys/trixie-security.asc");
     const SECURITY_FINGERPRINT: &str = "5E04A1E3223A19A20706E20F9904613D4CCE68C6";
-    const STABLE: &[u8] = include_bytes!("../../../../bases/debian/keys/trixie-stable.asc");
+    const STABLE: &[u8] = include_bytes!("../../../bases/debian/keys/trixie-stable.asc");
     const STABLE_FINGERPRINT: &str = "41587F7DB8C774BCCF131416762F67A0B2C39DE4";
     const NOW: i64 = 1_795_300_000;
 
@@ -253,7 +312,7 @@ mod tests {
         let text = std::str::from_utf8(REAL).unwrap();
         let changed = text.replacen("Codename: trixie-security", "Codename: trixie-insecurity", 1);
         assert_ne!(changed, text);
-        check(&pinned, changed.as_bytes(), NOW, "does not fit the text");
+        check(&pinned, changed.as_bytes(), NOW, "does not fit: it was tampered");
         check(&keyring(STABLE_FINGERPRINT, STABLE), REAL, NOW, "89C87ACEA5DD6B8E6A7068808E9F831205B4BA95");
         check(&Keyring::default(), REAL, NOW, "none of the pinned keys");
         // The key's own end, in 2035.
@@ -274,5 +333,48 @@ mod tests {
             Keyring::default().pin(SECURITY_FINGERPRINT, b"no key"),
             Err(KeyError::Unreadable(_))
         ));
+    }
+
+    /// Flatcar's: its primary key signs with a new subkey every year or two.
+    const FLATCAR: &[u8] = include_bytes!("../tests/data/flatcar.asc");
+    const FLATCAR_FINGERPRINT: &str = "F88CFEDEFF29A5B4D9523864E25D9AED0593B34A";
+
+    #[test]
+    fn of_a_published_file_only_what_is_pinned_counts() {
+        let both = [FLATCAR, b"\n", SECURITY].concat();
+        let pinned = vec![FLATCAR_FINGERPRINT.to_owned()];
+        let mut keyring = Keyring::default();
+        keyring.pin_some(&pinned, &both).unwrap();
+        assert!(keyring.keys.iter().all(|key| key.primary == FLATCAR_FINGERPRINT));
+        // Two of its eight subkeys are revoked; the primary itself may sign, too.
+        assert_eq!(keyring.keys.len(), 7);
+        let message = Keyring::default().pin_some(&pinned, SECURITY).unwrap_err().to_string();
+        assert!(message.contains(SECURITY_FINGERPRINT) && message.contains(FLATCAR_FINGERPRINT), "{message}");
+        assert!(Keyring::default().pin_some(&pinned, b"no key").is_err());
+    }
+
+    #[cfg(feature = "testing")]
+    #[test]
+    fn signatures_in_files_of_their_own() {
+        let (signer, other) = (crate::testing::Signer::new(), crate::testing::Signer::new());
+        let pinned = vec![signer.fingerprint()];
+        let mut keyring = Keyring::default();
+        keyring.pin_some(&pinned, signer.armoured().as_bytes()).unwrap();
+        let signature = signer.sign_detached(b"kernel");
+        let now = NOW + 1_000_000_000;
+        assert!(keyring.verify_detached(&signature, &b"kernel"[..], now).is_ok());
+        let refused = |signature: &[u8], content: &[u8]| {
+            keyring.verify_detached(signature, content, now).unwrap_err().to_string()
+        };
+        assert!(
+            refused(&signature, b"kernal").contains("does not fit"),
+            "{}",
+            refused(&signature, b"kernal")
+        );
+        let strange = refused(&other.sign_detached(b"kernel"), b"kernel");
+        assert!(strange.contains(&other.fingerprint()), "{strange}");
+        for length in 0..signature.len() {
+            assert!(keyring.verify_detached(&signature[..length], &b"kernel"[..], now).is_err(), "{length}");
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! One request to one mirror: a body to read, or a fault that says whether trying again makes sense.
 
 use std::{
-    error::Error as _,
     fmt,
     io::Read,
     time::{Duration, Instant},
@@ -13,7 +12,7 @@ use reqwest::{
     header,
 };
 
-use crate::{digest::Digest, release::ReleaseError};
+use crate::digest::Digest;
 
 /// How long to wait and how often to try.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +38,8 @@ impl Default for Patience {
 pub enum Fault {
     /// The mirror does not have it (404 or 410).
     Missing,
+    /// It has to be told who asks (401), by what it says here.
+    Unknown(String),
     /// Another status than success.
     Status(u16),
     /// No connection, or it broke.
@@ -61,34 +62,38 @@ pub enum Fault {
     },
     /// It has another size than it should have.
     Size {
-        /// What the signed index or the lock says; for a text the most that is taken.
+        /// What is known of it, or the most that is taken.
         expected: u64,
         /// What the mirror offers, if it says so.
         found: Option<u64>,
     },
     /// The right number of wrong bytes.
     Tampered {
-        /// What the signed index or the lock says.
+        /// What is known of it.
         expected: Digest,
         /// What came.
         found: Digest,
     },
-    /// A Release that is refused.
-    Release(Box<ReleaseError>),
+    /// What came was read and not believed.
+    Refused(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Fault {
     /// Whether the same mirror may do better in a moment.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Missing | Self::Size { .. } | Self::Tampered { .. } | Self::Release(_) => false,
+            Self::Missing
+            | Self::Unknown(_)
+            | Self::Size { .. }
+            | Self::Tampered { .. }
+            | Self::Refused(_) => false,
             Self::Status(status) => *status >= 500 || [408, 425, 429].contains(status),
             Self::Connection(_) | Self::Stalled(_) | Self::Slow { .. } | Self::Short { .. } => true,
         }
     }
 
     /// Whether bytes came that are not those of the file.
-    pub(crate) fn is_wrong_content(&self) -> bool {
+    pub fn is_wrong_content(&self) -> bool {
         matches!(self, Self::Size { .. } | Self::Tampered { .. })
     }
 
@@ -102,6 +107,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => write!(out, "the mirror does not have it (404)"),
+            Self::Unknown(_) => write!(out, "the mirror wants to be told who asks (401)"),
             Self::Status(status) => write!(out, "the mirror answers with status {status}"),
             Self::Connection(reason) => out.write_str(reason),
             Self::Stalled(time) => write!(out, "no byte came for {} s", time.as_secs_f32()),
@@ -121,7 +127,7 @@ impl fmt::Display for Fault {
             Self::Tampered { expected, found } => {
                 write!(out, "its SHA-256 is {found} instead of {expected}: it was tampered with or damaged")
             }
-            Self::Release(fault) => {
+            Self::Refused(fault) => {
                 write!(out, "{fault}")?;
                 let mut source = fault.source();
                 while let Some(inner) = source {
@@ -132,6 +138,15 @@ impl fmt::Display for Fault {
             }
         }
     }
+}
+
+/// What a request carries besides the address.
+#[derive(Debug, Clone, Default)]
+pub struct Headers {
+    /// The kinds of content that are understood; none is any.
+    pub accept: Option<String>,
+    /// A token that says who asks. It goes to the host that is asked and to none that this one leads on to.
+    pub bearer: Option<String>,
 }
 
 /// A client for many threads.
@@ -168,8 +183,14 @@ impl Http {
     }
 
     /// Asks for the file at `url` from byte `start` on.
-    pub(crate) fn get(&self, url: &str, start: u64) -> Result<Body, Fault> {
+    pub(crate) fn get(&self, url: &str, headers: &Headers, start: u64) -> Result<Body, Fault> {
         let mut request = self.client.get(url).header(header::ACCEPT_ENCODING, "identity");
+        if let Some(accept) = &headers.accept {
+            request = request.header(header::ACCEPT, accept);
+        }
+        if let Some(bearer) = &headers.bearer {
+            request = request.bearer_auth(bearer);
+        }
         if start > 0 {
             request = request.header(header::RANGE, format!("bytes={start}-"));
         }
@@ -184,8 +205,15 @@ impl Http {
                 Ok(Body::new(response, self.patience, start))
             }
             // An answer to another question than the one asked: start anew.
-            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => self.get(url, 0),
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => {
+                self.get(url, headers, 0)
+            }
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(Fault::Missing),
+            StatusCode::UNAUTHORIZED => {
+                let challenge = response.headers().get(header::WWW_AUTHENTICATE);
+                let challenge = challenge.and_then(|challenge| challenge.to_str().ok());
+                Err(Fault::Unknown(challenge.unwrap_or_default().to_owned()))
+            }
             other => Err(Fault::Status(other.as_u16())),
         }
     }

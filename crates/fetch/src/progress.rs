@@ -24,7 +24,7 @@ pub enum Show {
 }
 
 /// Progress of one piece of work over a known number of bytes.
-pub(crate) struct Progress {
+pub struct Progress {
     verb: &'static str,
     bars: Option<MultiProgress>,
     total: ProgressBar,
@@ -36,8 +36,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Starts to show `verb` ("Fetching") for `items` things of `bytes` in all.
-    pub(crate) fn start(show: Show, verb: &'static str, items: usize, bytes: u64) -> Self {
+    /// Starts to show `verb` ("Fetching") for `items` things of `bytes` in all; 0 where nobody knows.
+    pub fn start(show: Show, verb: &'static str, items: usize, bytes: u64) -> Self {
         let terminal = show == Show::Auto && std::io::stderr().is_terminal();
         let bars = terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
         let total = match &bars {
@@ -49,7 +49,8 @@ impl Progress {
         total.set_prefix(verb);
         let lines = show == Show::Auto && !terminal;
         if lines {
-            eprintln!("{verb:>12} {items} files, {}", HumanBytes(bytes));
+            let bytes = if bytes == 0 { String::new() } else { format!(", {}", HumanBytes(bytes)) };
+            eprintln!("{verb:>12} {items} files{bytes}");
         }
         let now = Instant::now();
         Self {
@@ -65,7 +66,7 @@ impl Progress {
     }
 
     /// Shows one item until the value is dropped. `bytes` is how much it is, `have` how much of it was here.
-    pub(crate) fn item(&self, name: &str, bytes: u64, have: u64) -> Item<'_> {
+    pub fn item(&self, name: &str, bytes: u64, have: u64) -> Item<'_> {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.insert_before(
                 &self.total,
@@ -80,7 +81,7 @@ impl Progress {
     }
 
     /// A sentence that must be seen, beside the bars.
-    pub(crate) fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         match &self.bars {
             // A terminal that went away is no reason to stop.
             Some(bars) => drop(bars.println(format!("{:>12} {text}", ""))),
@@ -90,11 +91,12 @@ impl Progress {
     }
 
     /// Ends the show and says what was done.
-    pub(crate) fn finish(self, verb: &str, items: usize) {
+    pub fn finish(self, verb: &str, items: usize) {
         self.total.finish_and_clear();
         if self.lines || self.bars.is_some() {
             let seconds = self.started.elapsed().as_secs_f32();
-            eprintln!("{verb:>12} {items} files, {} in {seconds:.1} s", HumanBytes(self.bytes));
+            let bytes = HumanBytes(self.bytes.max(self.done.load(Ordering::Relaxed)));
+            eprintln!("{verb:>12} {items} files, {bytes} in {seconds:.1} s");
         }
     }
 
@@ -108,20 +110,21 @@ impl Progress {
             && last.elapsed() >= LINE_EVERY
         {
             *last = Instant::now();
-            eprintln!("{:>12} {} of {}", self.verb, HumanBytes(done), HumanBytes(self.bytes));
+            let of = if self.bytes == 0 { String::new() } else { format!(" of {}", HumanBytes(self.bytes)) };
+            eprintln!("{:>12} {}{of}", self.verb, HumanBytes(done));
         }
     }
 }
 
 /// One item's part of the show.
-pub(crate) struct Item<'p> {
+pub struct Item<'p> {
     progress: &'p Progress,
     bar: Option<ProgressBar>,
 }
 
 impl Item<'_> {
     /// So many bytes more are here.
-    pub(crate) fn add(&self, bytes: u64) {
+    pub fn add(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.inc(bytes);
         }
@@ -129,7 +132,7 @@ impl Item<'_> {
     }
 
     /// What was here is worth nothing: so many bytes fewer.
-    pub(crate) fn take_back(&self, bytes: u64) {
+    pub fn take_back(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(bar.position().saturating_sub(bytes));
         }

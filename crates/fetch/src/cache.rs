@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::digest::Digest;
+use crate::{digest::Digest, transfer::Expected};
 
 /// How the names of half-made files begin and end.
 const HALF_MADE: (&str, &str) = (".new-", "");
@@ -52,7 +52,7 @@ pub enum CacheError {
 
 impl CacheError {
     /// Wraps a fault; one that says "no space" becomes [`CacheError::Full`].
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
@@ -125,19 +125,30 @@ impl Cache {
     /// Whether the file with this digest is here with this size. Its bytes were checked when it came in, and are
     /// checked again when it is unpacked.
     pub fn has(&self, sha256: &Digest, size: u64) -> bool {
-        fs::metadata(self.object(sha256)).is_ok_and(|found| found.is_file() && found.len() == size)
+        self.find(&Expected::exactly(size, *sha256)).is_some()
+    }
+
+    /// Where what is known of a file leads to, if it is here: its digest and length.
+    pub(crate) fn find(&self, expected: &Expected) -> Option<(Digest, u64)> {
+        let sha256 = expected.sha256?;
+        let found = fs::metadata(self.object(&sha256)).ok().filter(fs::Metadata::is_file)?.len();
+        expected.size.is_none_or(|size| size == found).then_some((sha256, found))
     }
 
     pub(crate) fn partial(&self, sha256: &Digest) -> PathBuf {
         self.root.join("partial").join(sha256.to_string())
     }
 
-    pub(crate) fn unpacked(&self, sha256: &Digest) -> PathBuf {
+    /// Where what was unpacked from the file with this digest is, or will be.
+    pub fn unpacked(&self, sha256: &Digest) -> PathBuf {
         self.root.join("unpacked").join(sha256.to_string())
     }
 
     /// A new file without a name beside the unpacked ones; it gets one by [`Cache::keep`]. It is locked.
-    pub(crate) fn temporary(&self) -> Result<tempfile::NamedTempFile, CacheError> {
+    ///
+    /// # Errors
+    /// The folder takes no file.
+    pub fn temporary(&self) -> Result<tempfile::NamedTempFile, CacheError> {
         let folder = self.root.join("unpacked");
         let make = || loop {
             let file =
@@ -158,7 +169,10 @@ impl Cache {
     }
 
     /// Gives a finished temporary file its name and returns it open for reading.
-    pub(crate) fn keep(&self, file: tempfile::NamedTempFile, path: &Path) -> Result<File, CacheError> {
+    ///
+    /// # Errors
+    /// It cannot be flushed or named.
+    pub fn keep(&self, file: tempfile::NamedTempFile, path: &Path) -> Result<File, CacheError> {
         // What has a name is complete, even after a power cut.
         file.as_file().sync_data().map_err(CacheError::io("write", path))?;
         file.persist(path).map_err(|fault| CacheError::io("rename into place", path)(fault.error))

@@ -1,0 +1,234 @@
+//! What the Pi is to have, file by file: the text beside `lab.toml`.
+
+use std::collections::BTreeMap;
+
+use pilotlight_fetch::Digest;
+use pilotlight_lab::{Architecture, System, Versions};
+use serde::{Deserialize, Serialize};
+
+use crate::Wanted;
+
+/// The form that is written and read.
+const FORM: u32 = 1;
+
+/// What the Pi is to have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lock {
+    /// Releases of systems, sorted.
+    pub releases: Vec<LockedRelease>,
+    /// Anything else, sorted by path beneath `/assets/`.
+    pub files: Vec<LockedFile>,
+}
+
+/// A release of a system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedRelease {
+    /// Which one.
+    pub system: System,
+    /// The processor that it is for.
+    pub architecture: Architecture,
+    /// Its version.
+    pub version: String,
+    /// The channels that have it.
+    pub channels: Vec<String>,
+    /// Its files, by their names in the release's folder.
+    pub files: Vec<LockedFile>,
+}
+
+/// A file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedFile {
+    /// Its name in the release's folder; elsewhere its path beneath `/assets/`.
+    pub path: String,
+    /// Where it came from.
+    pub url: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub sha256: Digest,
+}
+
+/// A text that is no lock.
+#[derive(Debug, thiserror::Error)]
+#[error("not as `cargo xtask mirror` writes it: {0}")]
+pub struct LockError(String);
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    version: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    release: Vec<ReleaseText>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    file: Vec<LockedFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReleaseText {
+    system: String,
+    architecture: String,
+    version: String,
+    channels: Vec<String>,
+    file: Vec<LockedFile>,
+}
+
+impl LockedRelease {
+    /// Its folder beneath `/assets/`.
+    pub fn folder(&self) -> String {
+        format!("{}/{}/{}", self.system.name(), self.version, self.architecture)
+    }
+}
+
+impl Lock {
+    /// Reads a lock.
+    ///
+    /// # Errors
+    /// What is wrong with it. Names in it are parts of paths, so they have to be plain.
+    pub fn parse(text: &str) -> Result<Self, LockError> {
+        let text: Text = toml::from_str(text).map_err(|fault| LockError(fault.message().to_owned()))?;
+        if text.version != FORM {
+            let what = format!("it has the form {}, this builder knows {FORM}", text.version);
+            return Err(LockError(what));
+        }
+        let release = |text: ReleaseText| {
+            let system = named(&System::NAMES, "system", &text.system)?;
+            let architecture = named(&Architecture::NAMES, "architecture", &text.architecture)?;
+            let ReleaseText { version, channels, file: files, .. } = text;
+            Ok(LockedRelease { system, architecture, version, channels, files })
+        };
+        let releases = text.release.into_iter().map(release).collect::<Result<Vec<_>, _>>()?;
+        let lock = Self { releases, files: text.file };
+        // What the Pi will read has to be what it takes.
+        Versions::parse(&lock.versions().index()).map_err(|fault| LockError(fault.to_string()))?;
+        match lock.files.iter().find(|file| !is_plain(&file.path)) {
+            Some(file) => Err(LockError(format!("{:?} cannot be the path of a file", file.path))),
+            None => Ok(lock),
+        }
+    }
+
+    /// The lock as [`Lock::parse`] reads it: the same text for the same lock.
+    pub fn text(&self) -> String {
+        let release = |release: &LockedRelease| ReleaseText {
+            system: release.system.name().to_owned(),
+            architecture: release.architecture.to_string(),
+            version: release.version.clone(),
+            channels: release.channels.clone(),
+            file: release.files.clone(),
+        };
+        let text = Text {
+            version: FORM,
+            release: self.releases.iter().map(release).collect(),
+            file: self.files.clone(),
+        };
+        // A text of strings and numbers can be written; were it not so, nothing of it would be read as a lock.
+        let text = toml::to_string(&text).unwrap_or_default();
+        format!(
+            "# What the Pi is to have for its lab's nodes, by address, size and SHA-256. Written by `cargo xtask mirror`;\n\
+             # keep it beside the lab, and in its version control.\n{text}"
+        )
+    }
+
+    /// The releases in the words of the index that the Pi reads.
+    pub fn versions(&self) -> Versions {
+        let mut versions = Versions::default();
+        for release in &self.releases {
+            let key = |text: &str| (release.system, release.architecture, text.to_owned());
+            for channel in &release.channels {
+                versions.channels.insert(key(channel), release.version.clone());
+            }
+            let digests = release.files.iter().map(|file| (file.path.clone(), file.sha256.to_string()));
+            versions.files.insert(key(&release.version), digests.collect());
+        }
+        versions
+    }
+
+    /// All files with their paths beneath `/assets/`.
+    pub fn all(&self) -> Vec<(String, &LockedFile)> {
+        let of = |release: &'_ LockedRelease| release.folder();
+        let releases = self.releases.iter().flat_map(|release| {
+            release.files.iter().map(move |file| (format!("{}/{}", of(release), file.path), file))
+        });
+        releases.chain(self.files.iter().map(|file| (file.path.clone(), file))).collect()
+    }
+
+    /// The release that serves a system in a channel.
+    pub fn serves(&self, wanted: &Wanted) -> Option<&LockedRelease> {
+        let mut of = self
+            .releases
+            .iter()
+            .filter(|release| (release.system, release.architecture) == (wanted.system, wanted.architecture));
+        match &wanted.held {
+            Some(version) => of.find(|release| release.version == *version),
+            None => of.find(|release| release.channels.contains(&wanted.channel)),
+        }
+    }
+
+    /// Puts a release into its place, or a channel to one that is there.
+    pub(crate) fn add(&mut self, wanted: &Wanted, version: &str, files: Vec<LockedFile>) {
+        let key = |release: &LockedRelease| (release.system, release.architecture, release.version.clone());
+        let new = (wanted.system, wanted.architecture, version.to_owned());
+        let place = match self.releases.iter().position(|release| key(release) == new) {
+            Some(place) => place,
+            None => {
+                let (system, architecture, version) = new.clone();
+                self.releases.push(LockedRelease { system, architecture, version, channels: vec![], files });
+                self.releases.sort_by_key(key);
+                self.releases.iter().position(|release| key(release) == new).unwrap_or_default()
+            }
+        };
+        if let Some(release) = self.releases.get_mut(place)
+            && !release.channels.contains(&wanted.channel)
+        {
+            release.channels.push(wanted.channel.clone());
+            release.channels.sort();
+        }
+    }
+
+    /// What is in this lock and not, or otherwise, in `old`, in words, line by line.
+    pub fn changes(&self, old: &Self) -> Vec<String> {
+        type Key = (System, Architecture, String);
+        let channels = |lock: &Self| -> BTreeMap<Key, String> { lock.versions().channels };
+        let (before, now) = (channels(old), channels(self));
+        let title = |(system, architecture, channel): &Key| {
+            format!("{} {channel} for {architecture}", system.title())
+        };
+        let mut lines = Vec::new();
+        for (key, version) in &now {
+            match before.get(key) {
+                None => lines.push(format!("{}: {version}, new", title(key))),
+                Some(was) if was != version => lines.push(format!("{}: {was} -> {version}", title(key))),
+                Some(_) => {}
+            }
+        }
+        let gone = before.keys().filter(|key| !now.contains_key(key));
+        lines.extend(gone.map(|key| format!("{}: not wanted any more", title(key))));
+        let paths = |lock: &Self| -> BTreeMap<String, Digest> {
+            lock.files.iter().map(|file| (file.path.clone(), file.sha256)).collect()
+        };
+        let (before, now) = (paths(old), paths(self));
+        for (path, sha256) in &now {
+            match before.get(path) {
+                None => lines.push(format!("{path}: new")),
+                Some(was) if was != sha256 => lines.push(format!("{path}: another file now")),
+                Some(_) => {}
+            }
+        }
+        let gone = before.keys().filter(|path| !now.contains_key(*path));
+        lines.extend(gone.map(|path| format!("{path}: not wanted any more")));
+        lines
+    }
+}
+
+fn named<T: Copy>(names: &[(&str, T)], what: &str, name: &str) -> Result<T, LockError> {
+    let found = names.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| *value).ok_or_else(|| LockError(format!("there is no {what} {name:?}")))
+}
+
+fn is_plain(path: &str) -> bool {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._+-/".contains(&byte);
+    path.len() <= 300
+        && path.bytes().all(safe)
+        && path.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
+}
