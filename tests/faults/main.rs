@@ -7,6 +7,7 @@ mod input;
 mod kill;
 mod messages;
 mod mirror;
+mod released;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             ("killed-at-any-moment", kill::at_any_moment),
             ("damaged-pieces", kill::damaged_pieces),
             ("same-card-elsewhere", kill::same_card),
+            ("released-systems", released::systems),
         ],
     )
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 use clap::Args;
 use pilotlight_card::{ImageRequest, Report, Workshop};
 
-use crate::{BOARD, Source, size, ui};
+use crate::{BOARD, Source, mirror, size, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -68,8 +68,11 @@ fn summary(report: &Report, start: Instant) {
             node.kernel_release
         );
     }
+    for release in &report.mirrored.releases {
+        println!("           {}", mirror::line(release));
+    }
     for lacking in &report.lacking {
-        println!("           {lacking}: not on the card, its nodes' menus say so");
+        println!("lacking    {lacking} is not on the card (`cargo xtask mirror`)");
     }
     println!(
         "beside it  every file: {}, bill of materials: {}",

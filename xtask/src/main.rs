@@ -11,6 +11,7 @@ mod fuzz;
 mod image;
 mod lock;
 mod mend;
+mod mirror;
 mod node_image;
 mod publish;
 mod push;
@@ -49,6 +50,8 @@ enum Verb {
     Push(push::Arguments),
     /// Build the system that machines run from memory: kernel, initrd and root
     NodeImage(node_image::Arguments),
+    /// Find, verify and fetch the releases that a lab names, and lock them beside it
+    Mirror(mirror::Arguments),
     /// Start the image in QEMU with the Pi's serial console in this terminal
     Run(run::Arguments),
     /// Run the tests: all layers, or those named
@@ -120,6 +123,7 @@ impl Verb {
             Self::Publish(arguments) => Some(&arguments.source),
             Self::Push(arguments) => Some(&arguments.source),
             Self::NodeImage(arguments) => Some(&arguments.source),
+            Self::Mirror(arguments) => Some(&arguments.source),
             Self::Run(arguments) => Some(&arguments.source),
             Self::Bench(arguments) => Some(&arguments.source),
             Self::Size(arguments) => Some(&arguments.source),
@@ -142,6 +146,7 @@ impl Verb {
             Self::Publish(arguments) => publish::run(arguments),
             Self::Push(arguments) => push::run(arguments),
             Self::NodeImage(arguments) => node_image::run(arguments),
+            Self::Mirror(arguments) => mirror::run(arguments),
             Self::Run(arguments) => run::run(arguments),
             Self::Test(arguments) => test::run(arguments),
             Self::Soak(arguments) => soak::run(arguments),

@@ -19,7 +19,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Some(lab) = check::read(&arguments.lab)? else { return Ok(ExitCode::from(1)) };
+    let Some(mut lab) = check::read(&arguments.lab)? else { return Ok(ExitCode::from(1)) };
+    // What the lab's card would have.
+    lab.versions = pilotlight_card::read_lab_lock(&arguments.lab)?.versions();
     let node = lab.node_by_name(&arguments.node).with_context(|| unknown(&lab, &arguments.node))?;
     print!("{}", pilotlight_boot::describe(&lab, node));
     let provision = pilotlight_provision::provision(&lab, node)?;

@@ -15,6 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
+
 use crate::{digest::Digest, transfer::Expected};
 
 /// How the names of half-made files begin and end.
@@ -59,6 +61,18 @@ impl CacheError {
             _ => Self::Io { action, path, source },
         }
     }
+}
+
+/// The bytes of a file of a cache, without reading them: one that has its name there, or a temporary one that is
+/// finished.
+///
+/// # Errors
+/// What the system says.
+pub fn map(file: &File) -> io::Result<Bytes> {
+    // SAFETY: the file is either a temporary one that only this process knows, or one that got its name in the
+    // cache by a rename; nobody writes to either again, so the mapped bytes do not change.
+    let map = unsafe { memmap2::Mmap::map(file) }?;
+    Ok(Bytes::from_owner(map))
 }
 
 impl Cache {
@@ -126,6 +140,15 @@ impl Cache {
     /// checked again when it is unpacked.
     pub fn has(&self, sha256: &Digest, size: u64) -> bool {
         self.find(&Expected::exactly(size, *sha256)).is_some()
+    }
+
+    /// The bytes of the file with this digest, mapped.
+    ///
+    /// # Errors
+    /// It is not here, or cannot be read.
+    pub fn bytes(&self, sha256: &Digest) -> Result<Bytes, CacheError> {
+        let path = self.object(sha256);
+        File::open(&path).and_then(|file| map(&file)).map_err(CacheError::io("read", &path))
     }
 
     /// Where what is known of a file leads to, if it is here: its digest and length.

@@ -15,7 +15,7 @@ mod session;
 pub mod testing;
 mod transfer;
 
-pub use cache::{Cache, CacheError};
+pub use cache::{Cache, CacheError, map};
 pub use digest::{Digest, NotADigest};
 pub use hosts::host;
 pub use http::{Fault, Headers, Patience};

@@ -17,13 +17,13 @@ use std::{
 use pilotlight_fetch::{
     Cache, Client, Digest, Expected, Fault, Headers, Keyring, Progress, Session, Show, Want,
 };
-use pilotlight_lab::{Architecture, Lab, System};
+use pilotlight_lab::{Lab, System};
 
 use crate::{
     Lock, LockedFile, MirrorError, Signed, Sources, Wanted,
     order::newer,
     release::{Candidate, fedora, filled, flatcar, sums, talos},
-    wanted,
+    wanted::{self, Supply},
 };
 
 /// The most bytes of a list, a signature or a file of keys: GitHub's list of releases has some hundred kilobytes.
@@ -32,17 +32,6 @@ const LONGEST_TEXT: u64 = 8 << 20;
 const LONGEST_FILE: u64 = 4 << 30;
 /// How many files travel at once.
 const PARALLEL: usize = 4;
-/// Kubernetes' programs that a node or a person may want.
-const PROGRAMS: [&str; 7] = [
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-proxy",
-    "kube-scheduler",
-    "kubeadm",
-    "kubectl",
-    "kubelet",
-];
-
 /// What of a lock is looked for anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
@@ -222,7 +211,7 @@ impl Mirror<'_> {
         }
     }
 
-    /// Kubernetes' programs, the CNI plugins and what the lab names by its address.
+    /// Puts what the lab wants besides systems into the lock, or what is to be fetched for it among the jobs.
     fn supplies(
         &self,
         session: &Session,
@@ -231,42 +220,27 @@ impl Mirror<'_> {
         lock: &mut Lock,
         jobs: &mut Vec<Job>,
     ) -> Result<(), MirrorError> {
-        let mut add = |path: String, url: String, sha256: &mut dyn FnMut() -> Result<Digest, MirrorError>| {
-            match old.files.iter().find(|file| file.path == path && file.url == url) {
-                Some(file) => lock.files.push(file.clone()),
+        for supply in wanted::supplies(lab, self.sources) {
+            let is_it = |file: &&LockedFile| {
+                (&file.path, &file.url) == (&supply.path, &supply.url)
+                    && supply.sha256.is_none_or(|sha256| sha256 == file.sha256)
+            };
+            if let Some(file) = old.files.iter().find(is_it) {
+                lock.files.push(file.clone());
+                continue;
+            }
+            let sha256 = match supply.sha256 {
+                Some(sha256) => sha256,
                 None => {
-                    let candidate =
-                        Candidate { name: path.clone(), url, sha256: Some(sha256()?), signature: None };
-                    jobs.push(Job { title: path, candidate, keys: None });
+                    let (title, name) = (format!("the digest of {}", supply.path), supply.name());
+                    self.text(session, &title, &format!("{}.sha256", supply.url), |text| {
+                        sums::of(&String::from_utf8_lossy(text), name).map_err(refused)
+                    })?
                 }
-            }
-            Ok::<_, MirrorError>(())
-        };
-        let sum = |url: &str, name: &str| {
-            self.text(session, &format!("the digest of {name}"), &format!("{url}.sha256"), |text| {
-                sums::of(&String::from_utf8_lossy(text), name).map_err(refused)
-            })
-        };
-        let architectures: Vec<Architecture> = wanted::architectures(lab).into_iter().collect();
-        if let Some(version) = lab.kubernetes.as_ref().and_then(|cluster| cluster.version.as_ref()) {
-            for (architecture, name) in architectures.iter().flat_map(|a| PROGRAMS.map(|name| (a, name))) {
-                let releases = &self.sources.kubernetes.releases;
-                let url = format!("{releases}/{version}/bin/linux/{architecture}/{name}");
-                let path = format!("kubernetes/{version}/{architecture}/{name}");
-                add(path, url.clone(), &mut || sum(&url, name))?;
-            }
-        }
-        if let Some(version) = &lab.supplies.cni_plugins {
-            for architecture in &architectures {
-                let name = format!("cni-plugins-linux-{architecture}-{version}.tgz");
-                let url = format!("{}/{version}/{name}", self.sources.cni_plugins.releases);
-                add(format!("cni-plugins/{name}"), url.clone(), &mut || sum(&url, &name))?;
-            }
-        }
-        for file in &lab.supplies.urls {
-            // No lab has one that cannot be read.
-            let Ok(digest) = file.sha256.parse() else { continue };
-            add(format!("files/{}", file.path), file.url.clone(), &mut || Ok(digest))?;
+            };
+            let Supply { path, url, .. } = supply;
+            let candidate = Candidate { name: path.clone(), url, sha256: Some(sha256), signature: None };
+            jobs.push(Job { title: path, candidate, keys: None });
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! What the Pi is to have, file by file: the text beside `lab.toml`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pilotlight_fetch::Digest;
-use pilotlight_lab::{Architecture, System, Versions};
+use pilotlight_lab::{Architecture, Lab, System, Versions};
 use serde::{Deserialize, Serialize};
 
-use crate::Wanted;
+use crate::{Sources, Wanted, wanted};
 
 /// The form that is written and read.
 const FORM: u32 = 1;
@@ -163,6 +163,32 @@ impl Lock {
             Some(version) => of.find(|release| release.version == *version),
             None => of.find(|release| release.channels.contains(&wanted.channel)),
         }
+    }
+
+    /// Takes out what the lab does not want any more.
+    pub fn retain(&mut self, lab: &Lab, sources: &Sources) {
+        let wanted = wanted::systems(lab);
+        let mut kept = Self::default();
+        for wanted in &wanted {
+            if let Some(release) = self.serves(wanted) {
+                kept.add(wanted, &release.version, release.files.clone());
+            }
+        }
+        let paths = wanted::supplies(lab, sources).into_iter().map(|supply| supply.path);
+        let paths: BTreeSet<String> = paths.collect();
+        let files = self.files.iter().filter(|file| paths.contains(&file.path));
+        kept.files = files.cloned().collect();
+        *self = kept;
+    }
+
+    /// What the lab wants, is not made by the builder itself and is not here, in words.
+    pub fn lacks(&self, lab: &Lab, sources: &Sources) -> Vec<String> {
+        let systems = wanted::systems(lab).into_iter();
+        let systems =
+            systems.filter(|wanted| wanted.system != System::DebianRam && self.serves(wanted).is_none());
+        let supplies = wanted::supplies(lab, sources).into_iter();
+        let supplies = supplies.filter(|supply| !self.files.iter().any(|file| file.path == supply.path));
+        systems.map(|wanted| wanted.to_string()).chain(supplies.map(|supply| supply.path)).collect()
     }
 
     /// Puts a release into its place, or a channel to one that is there.

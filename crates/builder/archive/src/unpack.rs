@@ -96,7 +96,9 @@ pub fn unpack(cache: &Cache, locked: &LockedPackage, keep: Keep) -> Result<Packa
 /// The decompressed control and data archives.
 fn archives(cache: &Cache, locked: &LockedPackage, keep: Keep) -> Result<(Bytes, Bytes), UnpackFault> {
     let path = cache.unpacked(&locked.sha256);
-    if let Some(parts) = File::open(&path).ok().and_then(|file| map(&file).ok()).and_then(split) {
+    if let Some(parts) =
+        File::open(&path).ok().and_then(|file| pilotlight_fetch::map(&file).ok()).and_then(split)
+    {
         return Ok(parts);
     }
     let mut temporary = cache.temporary()?;
@@ -105,15 +107,8 @@ fn archives(cache: &Cache, locked: &LockedPackage, keep: Keep) -> Result<(Bytes,
         Keep::Yes => cache.keep(temporary, &path)?,
         Keep::No => temporary.into_file(),
     };
-    let mapped = map(&file).map_err(CacheError::io("map", &path))?;
+    let mapped = pilotlight_fetch::map(&file).map_err(CacheError::io("map", &path))?;
     split(mapped).ok_or(UnpackFault::Damaged)
-}
-
-fn map(file: &File) -> io::Result<Bytes> {
-    // SAFETY: the file is either a temporary one that only this process knows, or one that got its name in the
-    // cache by a rename; nobody writes to either again, so the mapped bytes do not change.
-    let map = unsafe { memmap2::Mmap::map(file) }?;
-    Ok(Bytes::from_owner(map))
 }
 
 /// Cuts a kept file into its two archives; none when its trailer does not fit.

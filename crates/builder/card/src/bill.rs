@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -102,6 +102,17 @@ pub(crate) fn boot_manifest(boot: &[(String, Bytes)], board: &Board, packages: &
     boot.iter().map(line).collect()
 }
 
+/// Writes a file for people whole, in the place of what was there.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    io::Write::write_all(&mut file, content)?;
+    // As any file that a person makes; a temporary one is its owner's alone.
+    let anyone = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
+    file.as_file().set_permissions(anyone)?;
+    file.persist(path).map(drop).map_err(|fault| fault.error)
+}
+
 /// Writes the manifest and the bill of materials beside the image. `own` are the files that depend on the lab.
 pub(crate) fn beside(
     image: &Path,
@@ -117,14 +128,7 @@ pub(crate) fn beside(
     let bill = read(finished.bill())?;
     let put = |ending: &str, content: Vec<u8>| {
         let path = image.with_extension(ending);
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let fault = || format!("cannot write {}", path.display());
-        let mut file = tempfile::NamedTempFile::new_in(folder).with_context(fault)?;
-        std::io::Write::write_all(&mut file, &content).with_context(fault)?;
-        // As any file that a person makes; a temporary one is its owner's alone.
-        let anyone = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
-        file.as_file().set_permissions(anyone).with_context(fault)?;
-        file.persist(&path).with_context(fault)?;
+        replace(&path, &content).with_context(|| format!("cannot write {}", path.display()))?;
         anyhow::Ok(path)
     };
     Ok((put("manifest", manifest)?, put("cdx.json", bill)?))

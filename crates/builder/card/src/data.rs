@@ -1,10 +1,12 @@
-//! What a card's data partition begins with: nothing, or the systems that the lab's nodes run from memory.
+//! What a card's data partition begins with: nothing, or what the lab's nodes are started with and given.
 
 use std::{collections::BTreeSet, fs};
 
 use anyhow::Context as _;
 use pilotlight_disk::layout::{DATA_IMAGE, MIB};
-use pilotlight_lab::{Architecture, Lab, ProfileKind, Release, System, Versions, paths};
+use pilotlight_fetch::Cache;
+use pilotlight_lab::{Architecture, Lab, System, Versions, paths};
+use pilotlight_mirror::{Lock, Wanted};
 use pilotlight_tree::{Bytes, Kind, Meta, Node, Tree, TreePath};
 
 use crate::{NODE_CHANNELS, NodeImage};
@@ -14,36 +16,22 @@ const SPARE: u64 = 48 * MIB;
 
 /// The channels of the system that [`crate::Workshop::node_image`] makes which the lab's machines may follow.
 pub(crate) fn wanted_channels(lab: &Lab) -> Vec<&'static str> {
-    let wanted: BTreeSet<&str> =
-        wanted(lab).filter(|(release, _)| is_ours(release)).map(|(_, channel)| channel).collect();
-    NODE_CHANNELS.iter().map(|(name, _)| *name).filter(|name| wanted.contains(name)).collect()
+    let wanted: BTreeSet<String> = ours(lab).filter(is_made).map(|wanted| wanted.channel).collect();
+    NODE_CHANNELS.iter().map(|(name, _)| *name).filter(|name| wanted.contains(*name)).collect()
 }
 
-/// What the lab's machines may start and this builder does not bring, in words.
-pub(crate) fn lacking(lab: &Lab) -> Vec<String> {
-    let made = |channel: &str| NODE_CHANNELS.iter().any(|(name, _)| *name == channel);
-    let lacking = wanted(lab).filter(|(release, channel)| !is_ours(release) || !made(channel));
-    let words = |(release, channel): (&Release, &str)| {
-        format!("{} {channel} for {}", release.system.title(), release.architecture)
-    };
-    lacking.map(words).collect::<BTreeSet<_>>().into_iter().collect()
+/// What the lab wants of it and this builder does not make, in words.
+pub(crate) fn unmade(lab: &Lab) -> Vec<String> {
+    ours(lab).filter(|wanted| !is_made(wanted)).map(|wanted| wanted.to_string()).collect()
 }
 
-fn is_ours(release: &Release) -> bool {
-    (release.system, release.architecture) == (System::DebianRam, Architecture::Amd64)
+fn ours(lab: &Lab) -> impl Iterator<Item = Wanted> {
+    pilotlight_mirror::systems(lab).into_iter().filter(|wanted| wanted.system == System::DebianRam)
 }
 
-/// Each system of the lab with each channel that a machine may start of it: the profile's own, and those of its nodes.
-fn wanted(lab: &Lab) -> impl Iterator<Item = (&Release, &str)> {
-    let releases = lab.profiles.iter().filter_map(|(name, profile)| match &profile.kind {
-        ProfileKind::Release(release) => Some((name, release)),
-        _ => None,
-    });
-    releases.flat_map(|(name, release)| {
-        let nodes = lab.nodes.iter().filter(move |node| node.profile.as_ref() == Some(name));
-        let channels = nodes.filter_map(|node| node.channel.as_deref());
-        [release.channel.as_str()].into_iter().chain(channels).map(move |channel| (release, channel))
-    })
+fn is_made(wanted: &Wanted) -> bool {
+    wanted.architecture == Architecture::Amd64
+        && NODE_CHANNELS.iter().any(|(name, _)| *name == wanted.channel)
 }
 
 /// How long the partition of these files has to be, in bytes.
@@ -58,12 +46,16 @@ pub(crate) fn length(tree: &Tree) -> u64 {
     if bytes == 0 { DATA_IMAGE.len } else { wanted.max(DATA_IMAGE.len) }
 }
 
-/// The partition's files: the systems `images` among what the Pi hands out, and their index.
-pub(crate) fn tree(images: &[NodeImage], epoch: u32) -> anyhow::Result<Tree> {
+/// The partition's files: the systems `images` and what `mirrored` names, out of the cache, among what the Pi hands out, and
+/// the index of systems.
+pub(crate) fn tree(images: &[NodeImage], mirrored: &Lock, cache: &Cache, epoch: u32) -> anyhow::Result<Tree> {
     let mut tree = Tree::new(Meta::root(0o755, epoch));
     let (system, architecture) = (System::DebianRam, Architecture::Amd64);
     let assets = paths::ASSETS.trim_start_matches(paths::DATA).trim_start_matches('/');
-    let mut versions = Versions::default();
+    let mut versions = mirrored.versions();
+    for (path, file) in mirrored.all() {
+        put(&mut tree, &format!("{assets}/{path}"), cache.bytes(&file.sha256)?, epoch)?;
+    }
     for image in images {
         let folder = format!("{assets}/{}/{}/{architecture}", system.name(), image.version);
         for (name, ..) in &image.files {
@@ -76,7 +68,7 @@ pub(crate) fn tree(images: &[NodeImage], epoch: u32) -> anyhow::Result<Tree> {
         versions.channels.insert(key(&image.channel), image.version.clone());
         versions.files.insert(key(&image.version), digests.collect());
     }
-    if !images.is_empty() {
+    if !versions.files.is_empty() {
         put(&mut tree, &format!("{assets}/{}", Versions::INDEX), versions.index().into(), epoch)?;
     }
     Ok(tree)

@@ -15,6 +15,7 @@ mod data;
 mod inspect;
 mod litter;
 mod loader;
+mod mirror;
 mod node;
 mod root;
 mod services;
@@ -32,6 +33,7 @@ use bytes::Bytes;
 pub use clock::Step;
 use clock::Steps;
 pub use inspect::{DIFFERENCES, Installable, Selection};
+pub use mirror::{Mirrored, lab_lock, read_lab_lock};
 pub use node::{NODE_CHANNELS, NodeImage, node_sets};
 pub use pilotlight_archive::{GoneFile, Review, Update, Wish};
 use pilotlight_board::MODULE_GROUPS;
@@ -114,7 +116,9 @@ pub struct Report {
     pub epoch: u32,
     /// The systems for the lab's nodes that are on its data partition.
     pub node_images: Vec<NodeImage>,
-    /// What the lab's profiles start and the card does not bring, in words.
+    /// What other projects released that is there, too.
+    pub mirrored: pilotlight_mirror::Lock,
+    /// What the lab wants and the card does not bring, in words.
     pub lacking: Vec<String>,
     /// How long each step took, in their order.
     pub steps: Vec<Step>,
@@ -242,7 +246,7 @@ impl Workshop {
     /// Anything that stands in the way, named once. Nothing half-written is ever left at the image's path.
     pub fn image(&self, request: &ImageRequest) -> anyhow::Result<Report> {
         let (board, board_text) = self.board(&request.board)?;
-        let (lab, lab_text) = self.lab(request.lab.as_deref())?;
+        let (lab_path, lab, lab_text) = self.lab(request.lab.as_deref())?;
         let out = request.out.clone().unwrap_or_else(|| self.image_path(&request.board));
         if out.is_dir() {
             bail!("cannot write the image {}: it is a folder", out.display());
@@ -258,10 +262,12 @@ impl Workshop {
         let channels = data::wanted_channels(&lab);
         let node_images: Vec<NodeImage> =
             channels.iter().map(|channel| self.node_image(channel, None)).collect::<Result<_, _>>()?;
+        let (mirrored, mut lacking) = self.mirrored(&lab_path, &lab)?;
+        lacking.extend(data::unmade(&lab));
         let start = Instant::now();
         let params = Params { disk: finished.identity()?.signature, slot: Slot::A };
         let own = own_files(&board, params, lab_text);
-        let data = data::tree(&node_images, finished.facts.epoch)?;
+        let data = data::tree(&node_images, &mirrored, self.archives.cache(), finished.facts.epoch)?;
         let parts = parts(&finished, params.slot, &own, &data)?;
         let summary = card::write(&out, &parts, request.sha256)?;
         let (manifest, bill) = bill::beside(&out, &finished, &own)?;
@@ -277,7 +283,8 @@ impl Workshop {
             kernel_release: finished.facts.kernel_release,
             epoch: finished.facts.epoch,
             node_images,
-            lacking: data::lacking(&lab),
+            mirrored,
+            lacking,
             steps: steps.into_inner(),
         })
     }
@@ -297,14 +304,14 @@ impl Workshop {
         Ok(SlotImage { boot: boot_partition(&finished, params.slot, &own, identity.volume_id)?, root })
     }
 
-    /// The lab and its text: only a lab that the Pi will take goes onto a card.
-    fn lab(&self, path: Option<&Path>) -> anyhow::Result<(Lab, Bytes)> {
+    /// The lab, its file and its text: only a lab that the Pi will take goes onto a card.
+    fn lab(&self, path: Option<&Path>) -> anyhow::Result<(PathBuf, Lab, Bytes)> {
         let default = self.default_lab();
         let path = path.unwrap_or(&default);
         let text =
             fs::read_to_string(path).with_context(|| format!("cannot read the lab {}", path.display()))?;
         match pilotlight_lab::parse(&text) {
-            Ok(lab) => Ok((lab, text.into())),
+            Ok(lab) => Ok((path.to_owned(), lab, text.into())),
             Err(problems) => bail!(BadLab { name: path.display().to_string(), text, problems }),
         }
     }

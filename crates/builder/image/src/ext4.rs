@@ -5,8 +5,10 @@
 //! zero on the card too: an old journal left there would be replayed.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     io::{self, Cursor},
+    ops::Range,
 };
 
 use bytes::Bytes;
@@ -60,9 +62,11 @@ pub fn write(tree: &Tree, options: &Options) -> Result<Sparse, Ext4Error> {
     let files = declare(tree, &mut builder)?;
 
     let layout = builder.seal()?;
-    let mut regions = Regions::default();
+    let filling = RefCell::new((Bytes::new(), 0));
+    let mut regions = Regions { data: BTreeMap::new(), filling: &filling };
     let mut writer = layout.writer(&mut regions)?;
     for (handle, bytes) in files.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+        *filling.borrow_mut() = ((*bytes).clone(), 0);
         writer.fill(*handle, &mut Cursor::new(bytes))?;
     }
     writer.finish()?;
@@ -129,20 +133,48 @@ fn meta(meta: &Meta) -> mkext4::Meta {
 }
 
 /// What was written so far, by place.
-#[derive(Default)]
-struct Regions {
-    data: BTreeMap<u64, Vec<u8>>,
+struct Regions<'f> {
+    data: BTreeMap<u64, Region>,
+    /// The file that is being written, and how much of it was.
+    filling: &'f RefCell<(Bytes, usize)>,
 }
 
-impl RegionSink for Regions {
+/// A run of bytes.
+enum Region {
+    /// The file system's own.
+    Own(Vec<u8>),
+    /// A part of a file, which is not copied: a lab's files may be larger than the desk's memory, and those of a cache are
+    /// mapped.
+    File(Bytes, Range<usize>),
+}
+
+impl Region {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Own(bytes) => bytes.len() as u64,
+            Self::File(_, part) => part.len() as u64,
+        }
+    }
+}
+
+impl RegionSink for Regions<'_> {
     fn data(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let (file, at) = &mut *self.filling.borrow_mut();
+        let part = *at..*at + bytes.len();
+        let is_files = file.get(part.clone()) == Some(bytes);
+        let before = self.data.range_mut(..offset).next_back();
+        let before = before.filter(|(start, before)| **start + before.len() == offset);
         // Most regions follow each other: one run of bytes is cheaper than many.
-        if let Some((start, before)) = self.data.range_mut(..offset).next_back()
-            && start + before.len() as u64 == offset
-        {
-            before.extend_from_slice(bytes);
-        } else {
-            self.data.insert(offset, bytes.to_vec());
+        match before.map(|(_, before)| before) {
+            Some(Region::File(whole, before)) if is_files && whole.as_ptr() == file.as_ptr() => {
+                before.end = part.end;
+            }
+            Some(Region::Own(before)) if !is_files => before.extend_from_slice(bytes),
+            _ if is_files => drop(self.data.insert(offset, Region::File(file.clone(), part.clone()))),
+            _ => drop(self.data.insert(offset, Region::Own(bytes.to_vec()))),
+        }
+        if is_files {
+            *at = part.end;
         }
         Ok(())
     }
@@ -152,11 +184,15 @@ impl RegionSink for Regions {
     }
 }
 
-impl Regions {
+impl Regions<'_> {
     fn into_sparse(self, len: u64) -> Sparse {
         let mut sparse = Sparse::new(len);
-        for (offset, bytes) in self.data {
-            sparse.push(offset, Content::Bytes(bytes.into()));
+        for (offset, region) in self.data {
+            let content = match region {
+                Region::Own(bytes) => bytes.into(),
+                Region::File(whole, part) => whole.slice(part),
+            };
+            sparse.push(offset, Content::Bytes(content));
         }
         sparse
     }
@@ -248,6 +284,27 @@ mod tests {
             system.resolve("/lib/pilotlight/note").unwrap()
         );
         assert_eq!(system.inode(system.resolve("/lib/pilotlight").unwrap()).unwrap().uid, 904);
+    }
+
+    #[test]
+    fn files_are_not_copied() {
+        let mut tree = skeleton();
+        let content: Vec<u8> = (0..10_000_000_u32).map(|n| (n / 4099) as u8).collect();
+        let content = Bytes::from(content);
+        let node = Node { meta: Meta::root(0o644, 0), kind: Kind::File(content.clone()) };
+        tree.insert(TreePath::parse("lib/large").unwrap(), node);
+        let sparse = write(&tree, &options()).unwrap();
+        let (begin, end) = (content.as_ptr() as usize, content.as_ptr() as usize + content.len());
+        let shared = |extent: &&crate::Extent| match &extent.content {
+            Content::Bytes(bytes) => (begin..end).contains(&(bytes.as_ptr() as usize)),
+            _ => false,
+        };
+        let shared: u64 = sparse.extents().iter().filter(shared).map(|extent| extent.content.len()).sum();
+        assert_eq!(shared, content.len() as u64);
+        let image = bytes(&sparse);
+        let system = Fs::open(image.as_slice()).unwrap();
+        assert_eq!(system.verify().unwrap(), []);
+        assert!(system.read_file(system.resolve("/lib/large").unwrap()).unwrap() == content);
     }
 
     #[test]
