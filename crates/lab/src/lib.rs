@@ -16,6 +16,7 @@ mod profile;
 mod schema;
 mod section;
 mod state;
+pub mod users;
 mod value;
 mod versions;
 mod words;

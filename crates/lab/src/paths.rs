@@ -42,6 +42,10 @@ pub const NTP_STATE: &str = "/var/lib/pilotlight/ntp";
 pub const CLOCK_SET: &str = "/run/pilotlight/ntp/set";
 /// The socket over which the clock is set; its group are the operators.
 pub const CLOCK_SOCKET: &str = "/run/pilotlight/clock.sock";
+/// The certificate authority's keys, which its own user alone may read.
+pub const PKI_STATE: &str = "/var/lib/pilotlight/pki";
+/// The socket on which certificates are asked for; who asks for what, the kernel says.
+pub const PKI_SOCKET: &str = "/run/pilotlight/pki.sock";
 /// All of our state; a bind mount of the data partition when there is one, else in memory.
 pub const STATE: &str = "/var/lib/pilotlight";
 /// Where the data partition is mounted.

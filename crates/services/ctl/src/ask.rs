@@ -1,13 +1,12 @@
 //! A question to a service over its socket, and its answer.
 
-use std::{
-    io::{Read as _, Write as _},
-    os::unix::net::UnixStream,
-    path::Path,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
+use pilotlight_kit::line;
+
+/// The longest answer that is taken, in bytes.
+const LONGEST: u64 = 1 << 20;
 
 /// Asks `question`, a line, or nothing where the service speaks by itself, and prints the answer. `silence` says what it
 /// means when none comes, `who` who is asked.
@@ -18,18 +17,9 @@ pub(crate) fn ask(
     patience: Duration,
     silence: &str,
 ) -> anyhow::Result<()> {
-    let ask = || {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(patience))?;
-        if let Some(question) = question {
-            stream.write_all(format!("{question}\n").as_bytes())?;
-        }
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = ask().with_context(|| format!("{who} does not answer at {}", socket.display()))?;
-    match answer.trim_end() {
+    let answer = line::exchange(socket, question.map(str::as_bytes), patience, LONGEST);
+    let answer = answer.with_context(|| format!("{who} does not answer at {}", socket.display()))?;
+    match String::from_utf8_lossy(&answer).trim_end() {
         "" => bail!("{silence}"),
         refused if refused.starts_with("refused: ") => bail!("{refused}"),
         good => println!("{good}"),

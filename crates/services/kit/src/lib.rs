@@ -4,12 +4,14 @@
 
 pub mod assets;
 pub mod beneath;
+pub mod card;
 pub mod drops;
 pub mod event;
 pub mod events;
 pub mod interface;
 pub mod lab;
 pub mod limit;
+pub mod line;
 pub mod pktinfo;
 pub mod signals;
 pub mod systemd;

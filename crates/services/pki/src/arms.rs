@@ -24,7 +24,7 @@ pub const OUTSIDE: &str = "refused";
 /// The longest that a node stays armed, in seconds: a machine with much memory and slow firmware, booting.
 pub const LONGEST_WINDOW: u64 = 3600;
 
-/// What a node asks with: 256 random bits. It is handed out once and kept here only as its digest.
+/// What a node asks with: 256 random bits. It is handed to the node and kept here only as its digest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Token([u8; 32]);
 
@@ -146,6 +146,9 @@ pub enum Refusal {
     /// The node's time is over.
     #[error("the window has closed: arm the node again")]
     Expired,
+    /// The node has certificates from this arm, and with them it needs no other token.
+    #[error("the node has used its token already: arm it again")]
+    Used,
     /// The token was used with another key.
     #[error(
         "the token was used with another key already: the node or whoever was before it is not who it says"
@@ -164,10 +167,21 @@ impl Refusal {
 struct Arm {
     armed: Armed,
     closes: u64,
-    digest: [u8; 32],
+    /// Of the token, once the node has fetched one.
+    digest: Option<[u8; 32]>,
     /// The one key that this token serves, from its first use on.
     key: Option<[u8; 32]>,
     issued: BTreeMap<Purpose, String>,
+}
+
+impl Arm {
+    /// Whether the node may ask now, from this address.
+    fn open(&self, now: u64, address: Ipv4Addr) -> Result<(), Refusal> {
+        if self.armed.address != address {
+            return Err(Refusal::OtherAddress);
+        }
+        if now >= self.closes { Err(Refusal::Expired) } else { Ok(()) }
+    }
 }
 
 /// The nodes that are armed.
@@ -175,11 +189,11 @@ struct Arm {
 pub struct Arms(BTreeMap<MacAddr, Arm>);
 
 impl Arms {
-    /// Arms a node with this token, in place of what it had: the token is to be new, and goes to the node alone.
+    /// Arms a node: it may fetch a token from now on. What it had before counts no more.
     ///
     /// # Errors
     /// The node's profile does not let itself be armed so, or the window is none.
-    pub fn arm(&mut self, now: u64, armed: Armed, token: &Token) -> Result<(), NotArmed> {
+    pub fn arm(&mut self, now: u64, armed: Armed) -> Result<(), NotArmed> {
         let by = armed.by;
         let may = by == Arming::Operator || armed.allowed == Arming::Itself || armed.allowed == by;
         if !may {
@@ -189,9 +203,30 @@ impl Arms {
             return Err(NotArmed::Window(armed.window));
         }
         let closes = now.saturating_add(armed.window);
-        let arm = Arm { closes, digest: sha256(&token.0), key: None, issued: BTreeMap::new(), armed };
+        let arm = Arm { closes, digest: None, key: None, issued: BTreeMap::new(), armed };
         self.0.insert(arm.armed.mac, arm);
         Ok(())
+    }
+
+    /// Hands a node this token, which is to be new, and says which node it is. Until it has used one it may fetch another,
+    /// since answers get lost; the one before then counts no more.
+    ///
+    /// # Errors
+    /// The reason why not, for the record alone.
+    pub fn hand(
+        &mut self,
+        now: u64,
+        mac: MacAddr,
+        address: Ipv4Addr,
+        token: &Token,
+    ) -> Result<String, Refusal> {
+        let arm = self.0.get_mut(&mac).ok_or(Refusal::NotArmed)?;
+        arm.open(now, address)?;
+        if arm.key.is_some() {
+            return Err(Refusal::Used);
+        }
+        arm.digest = Some(sha256(&token.0));
+        Ok(arm.armed.node.clone())
     }
 
     /// Whether this question is to be answered.
@@ -204,19 +239,14 @@ impl Arms {
         let owner = self
             .0
             .values()
-            .fold(None, |found, arm| if same(&arm.digest, &digest) { Some(arm) } else { found });
+            .fold(None, |found, arm| if arm.digest.is_some_and(|own| same(&own, &digest)) { Some(arm) } else { found });
         let arm = match (owner, self.0.get(&ask.mac)) {
             (Some(arm), _) if arm.armed.mac == ask.mac => arm,
             (Some(_), _) => return Err(Refusal::OtherNode),
             (None, Some(_)) => return Err(Refusal::Unknown),
             (None, None) => return Err(Refusal::NotArmed),
         };
-        if arm.armed.address != ask.address {
-            return Err(Refusal::OtherAddress);
-        }
-        if now >= arm.closes {
-            return Err(Refusal::Expired);
-        }
+        arm.open(now, ask.address)?;
         if arm.key.is_some_and(|key| !same(&key, &ask.key)) {
             return Err(Refusal::OtherKey);
         }

@@ -9,8 +9,9 @@
 //! {"answer":"refused","reason":"refused"}
 //! ```
 //!
-//! What faces the wire asks only `issue` and `public`, and says in `address` where the question came from: the peer's
-//! address of the connection, never one that the peer told. Who it is that asks, the kernel says (`SO_PEERCRED`).
+//! What faces the wire asks only `token`, `issue` and `public`, and says in `address` where the question came from: the peer's
+//! address of the connection, never one that the peer told. Who sees machines boot says `booted`. Who it is that asks, the
+//! kernel says (`SO_PEERCRED`).
 
 use std::net::Ipv4Addr;
 
@@ -27,19 +28,37 @@ use crate::{
 /// The longest line that is read, in bytes: a backup in base64 has about 6,000.
 pub const LONGEST_LINE: usize = 96 << 10;
 
+/// How long a machine that boots may take until it asks, in seconds: a large server checks its memory for a quarter of an
+/// hour before its firmware asks for an address, but not after.
+const BOOT_WINDOW: u64 = 900;
+
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
     /// What faces the wire.
     Wire,
+    /// Who sees machines boot.
+    Witness,
     /// An operator of this Pi.
     Operator,
 }
 
 /// What is asked.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Question {
+    /// A token for a node that is armed.
+    Token {
+        /// The hardware address that it says is its.
+        mac: String,
+        /// Where the question came from.
+        address: Ipv4Addr,
+    },
+    /// No question: the firmware of this node has begun to boot.
+    Booted {
+        /// The node's name in the lab.
+        node: String,
+    },
     /// A certificate for a node.
     Issue {
         /// Its token in hexadecimal digits.
@@ -55,7 +74,7 @@ pub enum Question {
     },
     /// The authorities' certificates.
     Public {},
-    /// A token for a node.
+    /// That a node may fetch a token.
     Arm {
         /// The node's name in the lab.
         node: String,
@@ -101,10 +120,17 @@ pub enum Answer {
         service_account: String,
     },
     /// A node's token: a secret.
-    Armed {
+    Token {
         /// In hexadecimal digits.
         token: String,
     },
+    /// The node may fetch a token for so many seconds.
+    Armed {
+        /// How long.
+        window: u64,
+    },
+    /// It was taken note of.
+    Noted,
     /// A kubeconfig: a secret.
     Kubeconfig {
         /// The file.
@@ -127,8 +153,10 @@ pub enum Answer {
 /// What belongs into the event log. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// A node was armed.
-    Armed(String),
+    /// A node was armed, in this way.
+    Armed(String, Arming),
+    /// A node was handed its token.
+    Handed(String),
     /// A node was given a certificate for this purpose.
     Issued(String, Purpose),
     /// A kubeconfig or backup left, or a backup came.
@@ -182,7 +210,11 @@ impl Question {
 
     /// Whether this caller may ask it at all.
     pub fn open_to(&self, caller: Caller) -> bool {
-        caller == Caller::Operator || matches!(self, Self::Issue { .. } | Self::Public {})
+        match caller {
+            Caller::Operator => true,
+            Caller::Wire => matches!(self, Self::Token { .. } | Self::Issue { .. } | Self::Public {}),
+            Caller::Witness => matches!(self, Self::Booted { .. }),
+        }
     }
 }
 
@@ -191,17 +223,22 @@ impl Desk {
     pub fn answer(&mut self, line: &[u8], caller: Caller, now: Now<'_>) -> (Answer, Option<Record>) {
         let outcome = match Question::read(line) {
             Ok(question) if question.open_to(caller) => self.decide(question, now),
-            Ok(_) => Err(No("this is for operators alone".to_owned(), true)),
+            Ok(_) => Err(No("it is not for whoever asks here".to_owned(), true)),
             Err(fault) => Err(No(fault, false)),
         };
         outcome.unwrap_or_else(|No(reason, alarm)| {
-            let told = if caller == Caller::Wire { OUTSIDE.to_owned() } else { reason.clone() };
+            let told = if caller == Caller::Operator { reason.clone() } else { OUTSIDE.to_owned() };
             (Answer::Refused { reason: told }, Some(Record::Refused(reason, alarm)))
         })
     }
 
     fn decide(&mut self, question: Question, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {
         match question {
+            Question::Token { mac, address } => {
+                let mac: MacAddr = mac.parse().map_err(no)?;
+                self.hand(mac, address, now)
+            }
+            Question::Booted { node } => Ok(self.booted(&node, now)),
             Question::Issue { token, mac, address, purpose, request } => {
                 let token: Token = token.parse().map_err(no)?;
                 let mac: MacAddr = mac.parse().map_err(no)?;
@@ -210,7 +247,10 @@ impl Desk {
                 self.issue(ask, &request, now)
             }
             Question::Public {} => Ok((self.public(), None)),
-            Question::Arm { node, window } => self.arm(&node, window, now),
+            Question::Arm { node, window } => {
+                let armed = self.arm(&node, Arming::Operator, window, now)?;
+                Ok((Answer::Armed { window }, Some(armed)))
+            }
             Question::Kubeconfig {} => self.kubeconfig(now),
             Question::Backup { passphrase } => {
                 let sealed = seal(&self.authority, &passphrase, now.random).map_err(no)?;
@@ -257,21 +297,33 @@ impl Desk {
         }
     }
 
-    fn arm(&mut self, name: &str, window: u64, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {
+    fn arm(&mut self, name: &str, by: Arming, window: u64, now: Now<'_>) -> Result<Record, No> {
         let node = now.lab.node_by_name(name).ok_or_else(|| no(format!("the lab has no node {name:?}")))?;
         let address = node.address.ok_or_else(|| {
             no(format!(
                 "{name} has no address of its own, which its token is bound to: give it one in lab.toml"
             ))
         })?;
+        let profile = node.profile.as_ref().and_then(|name| now.lab.profiles.get(name));
+        let allowed = profile.map_or(Arming::Operator, |profile| profile.arming);
+        let armed = Armed { node: name.to_owned(), mac: node.mac, address, allowed, by, window };
+        self.arms.arm(now.boot, armed).map_err(no)?;
+        Ok(Record::Armed(name.to_owned(), by))
+    }
+
+    /// A machine boots: where its profile arms it by itself, it may fetch a token now. It is no fault when it may not.
+    fn booted(&mut self, name: &str, now: Now<'_>) -> (Answer, Option<Record>) {
+        self.arms.tidy(now.boot);
+        (Answer::Noted, self.arm(name, Arming::Itself, BOOT_WINDOW, now).ok())
+    }
+
+    fn hand(&mut self, mac: MacAddr, address: Ipv4Addr, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {
         let mut bits = [0; 32];
         now.random.fill(&mut bits).map_err(|_| no("the kernel gave no randomness"))?;
         let token = Token::new(bits);
-        // An operator may arm whatever the profile says.
-        let (allowed, by) = (Arming::Operator, Arming::Operator);
-        let armed = Armed { node: name.to_owned(), mac: node.mac, address, allowed, by, window };
-        self.arms.arm(now.boot, armed, &token).map_err(no)?;
-        Ok((Answer::Armed { token: token.reveal() }, Some(Record::Armed(name.to_owned()))))
+        let refused = |refusal: crate::Refusal| No(format!("{mac}: {refusal}"), refusal.alarm());
+        let node = self.arms.hand(now.boot, mac, address, &token).map_err(refused)?;
+        Ok((Answer::Token { token: token.reveal() }, Some(Record::Handed(node))))
     }
 
     fn kubeconfig(&self, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {

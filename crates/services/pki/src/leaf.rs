@@ -56,6 +56,28 @@ impl Purpose {
         Self::EtcdHealthcheck,
     ];
 
+    /// Its name in questions, paths and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ApiServer => "api-server",
+            Self::ApiServerKubeletClient => "api-server-kubelet-client",
+            Self::ApiServerEtcdClient => "api-server-etcd-client",
+            Self::FrontProxyClient => "front-proxy-client",
+            Self::ControllerManager => "controller-manager",
+            Self::Scheduler => "scheduler",
+            Self::Kubelet => "kubelet",
+            Self::KubeletServing => "kubelet-serving",
+            Self::EtcdServer => "etcd-server",
+            Self::EtcdPeer => "etcd-peer",
+            Self::EtcdHealthcheck => "etcd-healthcheck",
+        }
+    }
+
+    /// The purpose of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.name() == name)
+    }
+
     /// Whether a worker may have it: a kubelet's two, and nothing else.
     pub fn for_worker(self) -> bool {
         matches!(self, Self::Kubelet | Self::KubeletServing)

@@ -30,8 +30,8 @@ fn ask(token: &Token, node: u8, key: u8) -> Ask<'_> {
 fn two() -> Arms {
     let mut arms = Arms::default();
     for node in [1, 2] {
-        arms.arm(100, armed(node, Arming::Operator, Arming::Operator), &token(node))
-            .expect("an operator may");
+        arms.arm(100, armed(node, Arming::Operator, Arming::Operator)).expect("an operator may");
+        arms.hand(100, mac(node), address(node), &token(node)).expect("it is armed");
     }
     arms
 }
@@ -74,9 +74,25 @@ fn each_refusal_has_its_reason() {
 }
 
 #[test]
+fn a_token_goes_to_the_node_until_it_has_used_one() {
+    let mut arms = two();
+    assert_eq!(arms.hand(200, mac(3), address(3), &token(8)), Err(Refusal::NotArmed));
+    assert_eq!(arms.hand(200, mac(1), address(2), &token(8)), Err(Refusal::OtherAddress));
+    assert_eq!(arms.hand(700, mac(1), address(1), &token(8)), Err(Refusal::Expired));
+    assert_eq!(arms.hand(200, mac(1), address(1), &token(8)).as_deref(), Ok("node1"));
+    assert_eq!(arms.ask(200, ask(&token(1), 1, 7)), Err(Refusal::Unknown), "the lost one still counts");
+    let own = token(8);
+    arms.burn(200, ask(&own, 1, 7), "certificate").expect("it may ask");
+    assert_eq!(arms.hand(201, mac(1), address(1), &token(9)), Err(Refusal::Used));
+    assert_eq!(arms.ask(202, ask(&own, 1, 7)), Ok(Verdict::Again("certificate".into())));
+}
+
+#[test]
 fn a_new_token_ends_the_old_one() {
     let mut arms = two();
-    arms.arm(200, armed(1, Arming::Operator, Arming::Operator), &token(5)).expect("an operator may");
+    arms.arm(200, armed(1, Arming::Operator, Arming::Operator)).expect("an operator may");
+    assert_eq!(arms.ask(201, ask(&token(1), 1, 7)), Err(Refusal::Unknown), "the one before still counts");
+    arms.hand(200, mac(1), address(1), &token(5)).expect("it is armed");
     assert_eq!(arms.ask(201, ask(&token(1), 1, 7)), Err(Refusal::Unknown));
     assert_eq!(arms.open(650).collect::<Vec<_>>(), ["node1", "node2"]);
     assert_eq!(arms.open(750).collect::<Vec<_>>(), ["node1"]);
@@ -98,12 +114,12 @@ fn the_profile_says_what_arms() {
         (Itself, PowerCycle, true),
         (Itself, Itself, true),
     ] {
-        let outcome = Arms::default().arm(0, armed(1, allowed, by), &token(1));
+        let outcome = Arms::default().arm(0, armed(1, allowed, by));
         assert_eq!(outcome.is_ok(), may, "{allowed:?} armed by {by:?}");
     }
     for window in [0, 3601, u64::MAX] {
         let wrong = Armed { window, ..armed(1, Operator, Operator) };
-        assert_eq!(Arms::default().arm(0, wrong, &token(1)), Err(NotArmed::Window(window)));
+        assert_eq!(Arms::default().arm(0, wrong), Err(NotArmed::Window(window)));
     }
 }
 

@@ -27,7 +27,7 @@ fn start(at: &Path, role: &str) -> Daemon {
     std::fs::write(at.join("lab.toml"), include_str!("../../../lab/examples/origin.toml")).expect("written");
     let _ = std::fs::remove_file(at.join("socket"));
     let child = Command::new(env!("CARGO_BIN_EXE_pilotlight-pkid"))
-        .args(["--socket", "socket", "--state", "state", "--built", "1700000000", "--lab", "lab.toml"])
+        .args(["--socket", "socket", "--state", "state", "--built", "/bin/sh", "--lab", "lab.toml"])
         .args(["--clock-set", "set", "--events", "events"])
         .args(["--operator", &operator.to_string(), "--wire", &wire.to_string()])
         .current_dir(at)

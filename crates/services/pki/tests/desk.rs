@@ -1,6 +1,6 @@
 //! Lines as they come over the socket, and their answers.
 
-use pilotlight_lab::Lab;
+use pilotlight_lab::{Arming, Lab};
 use pilotlight_pki::{
     Answer, Arms, Authority, Caller, Clock, Desk, Now, OUTSIDE, Question, Record, TimeTrust,
 };
@@ -39,12 +39,24 @@ fn refused(outcome: &(Answer, Option<Record>)) -> Option<(&str, &str, bool)> {
 #[test]
 fn an_armed_node_gets_its_certificate_once_and_the_wire_hears_no_reason() {
     let mut desk = desk();
-    let (Answer::Armed { token }, Some(Record::Armed(node))) =
+    let (Answer::Armed { window: 600 }, Some(Record::Armed(node, Arming::Operator))) =
         say(&mut desk, Caller::Operator, &json!({"ask": "arm", "node": "node2", "window": 600}))
     else {
         panic!("not armed");
     };
     assert_eq!(node, "node2");
+    let fetch = json!({"ask": "token", "mac": "52:54:00:77:00:02", "address": "10.77.0.12"});
+    let (Answer::Token { .. }, Some(Record::Handed(_))) = say(&mut desk, Caller::Wire, &fetch) else {
+        panic!("no token");
+    };
+    // The answer was lost: it gets another one, and the first counts no more.
+    let (Answer::Token { token }, _) = say(&mut desk, Caller::Wire, &fetch) else { panic!("no other token") };
+    for (field, value, alarm) in [("address", "10.77.0.13", true), ("mac", "52:54:00:77:00:03", false)] {
+        let mut other = fetch.clone();
+        other[field] = value.into();
+        let outcome = say(&mut desk, Caller::Wire, &other);
+        assert_eq!(refused(&outcome).map(|(told, _, raised)| (told, raised)), Some((OUTSIDE, alarm)), "{field}");
+    }
     let question = json!({
         "ask": "issue", "token": token, "mac": "52:54:00:77:00:02", "address": "10.77.0.12", "purpose": "kubelet",
         "request": request(),
@@ -57,6 +69,7 @@ fn an_armed_node_gets_its_certificate_once_and_the_wire_hears_no_reason() {
         panic!("not answered again");
     };
     assert_eq!(first, again);
+    assert_eq!(refused(&say(&mut desk, Caller::Wire, &fetch)).map(|no| no.0), Some(OUTSIDE), "another token");
     for (field, value, alarm) in [
         ("request", request(), true),
         ("address", "10.77.0.13".to_owned(), true),
@@ -82,11 +95,12 @@ fn what_faces_the_wire_asks_for_certificates_alone() {
     for line in [
         json!({"ask": "arm", "node": "node2", "window": 600}),
         json!({"ask": "kubeconfig"}),
+        json!({"ask": "booted", "node": "node2"}),
         backup.clone(),
         json!({"ask": "restore", "passphrase": "correct horse battery", "backup": ""}),
     ] {
         let outcome = say(&mut desk, Caller::Wire, &line);
-        assert_eq!(refused(&outcome), Some((OUTSIDE, "this is for operators alone", true)), "{line}");
+        assert_eq!(refused(&outcome), Some((OUTSIDE, "it is not for whoever asks here", true)), "{line}");
     }
     let before = desk.authority.root_pem();
     let (Answer::Public { root, .. }, None) = say(&mut desk, Caller::Wire, &json!({"ask": "public"})) else {
@@ -103,6 +117,36 @@ fn what_faces_the_wire_asks_for_certificates_alone() {
     assert_eq!(other.authority.root_pem(), before);
     let config = say(&mut other, Caller::Operator, &json!({"ask": "kubeconfig"}));
     assert!(matches!(config, (Answer::Kubeconfig { text }, _) if text.contains("kubernetes-admin@")));
+}
+
+#[test]
+fn a_machine_that_boots_is_armed_where_its_profile_says_so() {
+    let mut desk = desk();
+    let text = include_str!("../../../lab/examples/origin.toml");
+    let table = text.find("[profiles.").expect("it has profiles");
+    let line = text[table..].find('\n').expect("of some lines") + table + 1;
+    let itself = format!("{}arm = \"itself\"\n{}", &text[..line], &text[line..]);
+    let itself = pilotlight_lab::parse(&itself).expect("a lab");
+    let armed = |node: &&pilotlight_lab::Node| {
+        let profile = node.profile.as_ref().and_then(|name| itself.profiles.get(name));
+        profile.is_some_and(|profile| profile.arming == Arming::Itself)
+    };
+    let node = itself.nodes.iter().find(armed).expect("a node of that profile");
+    let mut say = |lab: &Lab, caller, line: serde_json::Value| {
+        let clock = Clock { now: 1_800_000_000, trust: TimeTrust::Trusted };
+        let random = SystemRandom::new();
+        desk.answer(line.to_string().as_bytes(), caller, Now { boot: 100, clock, lab, random: &random })
+    };
+    let booted = json!({"ask": "booted", "node": node.name});
+    let fetch = json!({"ask": "token", "mac": node.mac.to_string(), "address": node.address});
+    // Only the witness is believed, and only what the profile allows is done.
+    assert!(refused(&say(&itself, Caller::Wire, booted.clone())).is_some());
+    assert!(say(&lab(), Caller::Witness, booted.clone()) == (Answer::Noted, None));
+    assert!(refused(&say(&itself, Caller::Wire, fetch.clone())).is_some());
+    let noted = say(&itself, Caller::Witness, booted);
+    assert!(noted == (Answer::Noted, Some(Record::Armed(node.name.clone(), Arming::Itself))));
+    assert!(matches!(say(&itself, Caller::Wire, fetch.clone()).0, Answer::Token { .. }));
+    assert!(refused(&say(&itself, Caller::Witness, fetch)).is_some());
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! `pilotlight-lab-stated`: the sockets, files and clock around [`pilotlight_lab_state`].
 
-mod card;
 mod desk;
 mod journal;
 mod socket;
@@ -15,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser;
 use desk::Desk;
-use pilotlight_kit::{Event, Events, drops::Drops, events::LONGEST_DATAGRAM, signals, systemd};
+use pilotlight_kit::{Event, Events, card, drops::Drops, events::LONGEST_DATAGRAM, signals, systemd};
 use pilotlight_lab::paths;
 use pilotlight_lab_state::{Allowances, Intake, Refusal, Taken, intake::Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

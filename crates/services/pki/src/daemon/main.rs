@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
-use pilotlight_kit::{Event, events::Events, lab, systemd};
-use pilotlight_lab::paths;
+use pilotlight_kit::{Event, card, events::Events, lab, systemd};
+use pilotlight_lab::{paths, users};
 use pilotlight_pki::{Answer, Arms, Authority, Caller, Clock, Desk, LONGEST_LINE, Now, Record, TimeTrust};
 use ring::rand::SystemRandom;
 
@@ -29,11 +29,14 @@ struct Arguments {
     #[arg(long, value_name = "SOCKET")]
     socket: Option<PathBuf>,
     /// The folder of the keys.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", default_value = paths::PKI_STATE)]
     state: PathBuf,
-    /// The time of the build in seconds since 1970: a new authority begins then.
-    #[arg(long, value_name = "SECONDS")]
-    built: u64,
+    /// A file that is as old as the system: a new authority begins then, whatever the clock says.
+    #[arg(long, value_name = "FILE", default_value = paths::DEFAULT_LAB)]
+    built: PathBuf,
+    /// What `init` found on the card.
+    #[arg(long, value_name = "FILE", default_value = paths::CARD_STATUS)]
+    card: PathBuf,
     /// The lab in force.
     #[arg(long, value_name = "FILE", default_value = paths::LAB)]
     lab: PathBuf,
@@ -44,11 +47,14 @@ struct Arguments {
     #[arg(long, value_name = "SOCKET", default_value = paths::EVENTS_SOCKET)]
     events: PathBuf,
     /// A user who is an operator, by number; may be given more than once.
-    #[arg(long, value_name = "UID", default_values_t = [905])]
+    #[arg(long, value_name = "UID", default_values_t = [users::OPERATOR])]
     operator: Vec<u32>,
     /// A user who faces the wire, by number; may be given more than once.
-    #[arg(long, value_name = "UID", default_values_t = [903])]
+    #[arg(long, value_name = "UID", default_values_t = [users::HTTP])]
     wire: Vec<u32>,
+    /// A user who sees machines boot, by number; may be given more than once.
+    #[arg(long, value_name = "UID", default_values_t = [users::STATE])]
+    witness: Vec<u32>,
 }
 
 fn main() -> ExitCode {
@@ -68,7 +74,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let authority = match keep::load(&arguments.state)? {
         Some(authority) => authority,
         None => {
-            let authority = Authority::make(arguments.built, &random).context("cannot make an authority")?;
+            ensure!(
+                !card::forgets(&arguments.card),
+                "the data partition is amiss: an authority that is forgotten at the Pi's next start is not made"
+            );
+            let authority =
+                Authority::make(age(&arguments.built)?, &random).context("cannot make an authority")?;
             keep::save(&arguments.state, &authority)?;
             events.emit(Event::ok(SERVICE, "made"));
             authority
@@ -82,6 +93,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             events.emit(Event::failed(SERVICE, "answer", format!("{fault:#}")));
         }
     }
+}
+
+/// When a file was changed last, in seconds since 1970.
+fn age(path: &Path) -> anyhow::Result<u64> {
+    let changed = std::fs::metadata(path).and_then(|file| file.modified());
+    let changed = changed.with_context(|| format!("cannot tell how old {} is", path.display()))?;
+    Ok(changed.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 fn listen(path: Option<&Path>) -> anyhow::Result<UnixListener> {
@@ -108,12 +126,13 @@ fn serve(
     stream.set_write_timeout(Some(PATIENCE))?;
     let peer = rustix::net::sockopt::socket_peercred(stream).context("the kernel does not say who asks")?;
     let uid = peer.uid.as_raw();
-    let caller = if arguments.operator.contains(&uid) {
-        Caller::Operator
-    } else {
-        ensure!(arguments.wire.contains(&uid), "user {uid} may ask nothing");
-        Caller::Wire
-    };
+    let callers = [
+        (&arguments.operator, Caller::Operator),
+        (&arguments.wire, Caller::Wire),
+        (&arguments.witness, Caller::Witness),
+    ];
+    let caller = callers.into_iter().find(|(users, _)| users.contains(&uid));
+    let (_, caller) = caller.with_context(|| format!("user {uid} may ask nothing"))?;
     let line = read_line(stream).context("no question came")?;
     let lab = lab::load(&arguments.lab)?;
     let trust = if arguments.clock_set.exists() { TimeTrust::Trusted } else { TimeTrust::Untrusted };
@@ -158,9 +177,10 @@ fn read_line(mut stream: &UnixStream) -> anyhow::Result<Vec<u8>> {
 
 fn told(record: Record) -> Event {
     match record {
-        Record::Armed(node) => Event::ok(SERVICE, "armed").node(Some(&node)),
+        Record::Armed(node, by) => Event::ok(SERVICE, "armed").node(Some(&node)).fact("by", by.name()),
+        Record::Handed(node) => Event::ok(SERVICE, "token").node(Some(&node)),
         Record::Issued(node, purpose) => {
-            Event::ok(SERVICE, "issued").node(Some(&node)).fact("purpose", format!("{purpose:?}"))
+            Event::ok(SERVICE, "issued").node(Some(&node)).fact("purpose", purpose.name())
         }
         Record::Keys(what) => Event::ok(SERVICE, what),
         Record::Refused(reason, false) => Event::dropped(SERVICE, "refused", reason),
