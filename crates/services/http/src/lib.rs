@@ -19,5 +19,5 @@ pub use head::{HeadError, Method, Request};
 pub use places::{Holder, Places};
 pub use reply::{Reply, Then};
 pub use select::{Selection, select};
-pub use target::{Selected, Target, TargetError};
+pub use target::{Authority, Selected, Target, TargetError};
 pub use warmth::Warmth;

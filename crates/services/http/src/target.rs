@@ -20,6 +20,12 @@ pub enum Target {
     Node(MacAddr, String),
     /// `/node/MAC/ready`, for POST: a node says that it is up.
     Ready(MacAddr),
+    /// `/node/MAC/token`, for POST: a node asks for what it asks for certificates with.
+    Token(MacAddr),
+    /// `/node/MAC/certificate`, for POST: a node asks for a certificate.
+    Certificate(MacAddr),
+    /// `/pki/NAME`: what is to be trusted.
+    Authority(Authority),
     /// `/ignition?mac=…` and its like, as Matchbox has them.
     Matchbox(Selected, Option<MacAddr>),
     /// `/assets/PATH`: the file at this path beneath what is served. Never empty, never absolute, without `.`
@@ -42,6 +48,19 @@ pub enum Selected {
     Metadata,
     /// `/grub`: what its GRUB does.
     Grub,
+}
+
+/// What of the Pi's certificate authority is for everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authority {
+    /// `/pki/kubernetes.crt`: what is trusted around the API.
+    Kubernetes,
+    /// `/pki/etcd.crt`: what is trusted around etcd.
+    Etcd,
+    /// `/pki/front-proxy.crt`: what is trusted of the front proxy.
+    FrontProxy,
+    /// `/pki/service-account.pub`: the key that checks service accounts' tokens.
+    ServiceAccount,
 }
 
 /// Why a target is no page.
@@ -84,8 +103,17 @@ impl Target {
             ["ipxe"] => Ok(Self::Script(mac_of(query.unwrap_or_default())?)),
             ["node", mac, name] if !name.is_empty() => {
                 let mac = mac.parse().map_err(|_| TargetError::Unknown)?;
-                Ok(if *name == "ready" { Self::Ready(mac) } else { Self::Node(mac, (*name).to_owned()) })
+                Ok(match *name {
+                    "ready" => Self::Ready(mac),
+                    "token" => Self::Token(mac),
+                    "certificate" => Self::Certificate(mac),
+                    name => Self::Node(mac, name.to_owned()),
+                })
             }
+            ["pki", "kubernetes.crt"] => Ok(Self::Authority(Authority::Kubernetes)),
+            ["pki", "etcd.crt"] => Ok(Self::Authority(Authority::Etcd)),
+            ["pki", "front-proxy.crt"] => Ok(Self::Authority(Authority::FrontProxy)),
+            ["pki", "service-account.pub"] => Ok(Self::Authority(Authority::ServiceAccount)),
             ["ignition"] => selected(Selected::Ignition, query),
             ["cloud"] => selected(Selected::Cloud, query),
             ["generic"] => selected(Selected::Generic, query),
@@ -107,8 +135,9 @@ impl Target {
     pub fn mac(&self) -> Option<MacAddr> {
         match self {
             Self::Script(mac) | Self::Matchbox(_, mac) => *mac,
-            Self::Node(mac, _) | Self::Ready(mac) => Some(*mac),
-            Self::Boot | Self::Autoexec | Self::Grub(_) | Self::Asset(_) | Self::Health => None,
+            Self::Node(mac, _) | Self::Ready(mac) | Self::Token(mac) | Self::Certificate(mac) => Some(*mac),
+            Self::Boot | Self::Autoexec | Self::Grub(_) | Self::Asset(_) => None,
+            Self::Authority(_) | Self::Health => None,
         }
     }
 }

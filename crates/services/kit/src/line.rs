@@ -12,12 +12,7 @@ use std::{
 ///
 /// # Errors
 /// Nobody answers there, or not in time.
-pub fn exchange(
-    socket: &Path,
-    line: Option<&[u8]>,
-    patience: Duration,
-    longest: u64,
-) -> io::Result<Vec<u8>> {
+pub fn exchange(socket: &Path, line: Option<&[u8]>, patience: Duration, longest: u64) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;

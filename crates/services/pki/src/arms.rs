@@ -236,10 +236,9 @@ impl Arms {
     pub fn ask(&self, now: u64, ask: Ask<'_>) -> Result<Verdict, Refusal> {
         let digest = sha256(&ask.token.0);
         // Every arm is compared, so that the time taken does not tell whose token it was.
-        let owner = self
-            .0
-            .values()
-            .fold(None, |found, arm| if arm.digest.is_some_and(|own| same(&own, &digest)) { Some(arm) } else { found });
+        let owner = self.0.values().fold(None, |found, arm| {
+            if arm.digest.is_some_and(|own| same(&own, &digest)) { Some(arm) } else { found }
+        });
         let arm = match (owner, self.0.get(&ask.mac)) {
             (Some(arm), _) if arm.armed.mac == ask.mac => arm,
             (Some(_), _) => return Err(Refusal::OtherNode),

@@ -317,7 +317,12 @@ impl Desk {
         (Answer::Noted, self.arm(name, Arming::Itself, BOOT_WINDOW, now).ok())
     }
 
-    fn hand(&mut self, mac: MacAddr, address: Ipv4Addr, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {
+    fn hand(
+        &mut self,
+        mac: MacAddr,
+        address: Ipv4Addr,
+        now: Now<'_>,
+    ) -> Result<(Answer, Option<Record>), No> {
         let mut bits = [0; 32];
         now.random.fill(&mut bits).map_err(|_| no("the kernel gave no randomness"))?;
         let token = Token::new(bits);

@@ -55,7 +55,11 @@ fn an_armed_node_gets_its_certificate_once_and_the_wire_hears_no_reason() {
         let mut other = fetch.clone();
         other[field] = value.into();
         let outcome = say(&mut desk, Caller::Wire, &other);
-        assert_eq!(refused(&outcome).map(|(told, _, raised)| (told, raised)), Some((OUTSIDE, alarm)), "{field}");
+        assert_eq!(
+            refused(&outcome).map(|(told, _, raised)| (told, raised)),
+            Some((OUTSIDE, alarm)),
+            "{field}"
+        );
     }
     let question = json!({
         "ask": "issue", "token": token, "mac": "52:54:00:77:00:02", "address": "10.77.0.12", "purpose": "kubelet",

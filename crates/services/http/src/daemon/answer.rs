@@ -1,6 +1,6 @@
 //! A request's answer.
 
-use std::{fs::File, net::IpAddr, ops::Range, sync::Arc, time::Instant};
+use std::{fs::File, io, net::IpAddr, ops::Range, sync::Arc, time::Instant};
 
 use pilotlight_http::{
     HeadError, Method, Reply, Request, Selected, Selection, Target, TargetError, select, select::Conditions,
@@ -11,6 +11,7 @@ use pilotlight_lab::{ConfigKind, Lab, MacAddr, Node};
 use pilotlight_provision::PRESEED;
 
 use crate::{
+    certificates::{self, Asks},
     report,
     site::{OpenFile, Record, Site},
 };
@@ -43,6 +44,8 @@ pub(crate) struct Answer {
     target: Option<Target>,
     /// The disk that a machine erases when it has this, without a question.
     installs: Option<String>,
+    /// What has to be asked of the certificate authority first; what stands here is then what nobody is to see.
+    pub(crate) asks: Option<Box<Asks>>,
 }
 
 impl Answer {
@@ -89,7 +92,9 @@ pub(crate) fn answer(site: &Site, request: &Request, from: IpAddr) -> Answer {
     };
     let mut answer = match (&request.method, &target) {
         (Method::Post, Target::Ready(mac)) => report::ready(site, *mac, from, request),
-        (_, Target::Ready(_)) => not_allowed("only POST", "POST"),
+        (Method::Post, Target::Token(mac)) => certificates::token(site, *mac, from),
+        (Method::Post, Target::Certificate(mac)) => certificates::certificate(site, *mac, from, request),
+        (_, Target::Ready(_) | Target::Token(_) | Target::Certificate(_)) => not_allowed("only POST", "POST"),
         (Method::Get | Method::Head, target) => page(site, target, query.unwrap_or_default(), request),
         (Method::Post | Method::Other(_), _) => not_allowed("only GET and HEAD are answered", "GET, HEAD"),
     };
@@ -118,6 +123,7 @@ fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer 
         Target::Script(mac) => rendered(pilotlight_boot::ipxe_script(lab, *mac)),
         Target::Grub(name) => grub(lab, name),
         Target::Health => rendered("ok\n".to_owned()),
+        Target::Authority(authority) => certificates::authority(*authority),
         Target::Node(mac, name) => of_node(site, *mac, |text, _| text == name),
         Target::Matchbox(Selected::Grub, None) => grub(lab, "grub.cfg"),
         Target::Matchbox(Selected::Grub, Some(mac)) => {
@@ -134,7 +140,9 @@ fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer 
             _ => !matches!(kind, ConfigKind::Ignition | ConfigKind::CloudConfig),
         }),
         // These were dealt with before.
-        Target::Asset(_) | Target::Ready(_) => refusal(404, TargetError::Unknown),
+        Target::Asset(_) | Target::Ready(_) | Target::Token(_) | Target::Certificate(_) => {
+            refusal(404, TargetError::Unknown)
+        }
     }
 }
 
@@ -206,6 +214,7 @@ fn asset(site: &Site, name: &str, request: &Request) -> Answer {
         reason: None,
         target: None,
         installs: None,
+        asks: None,
     }
 }
 
@@ -230,6 +239,7 @@ pub(crate) fn rendered(text: String) -> Answer {
         reason: None,
         target: None,
         installs: None,
+        asks: None,
     }
 }
 
@@ -250,6 +260,20 @@ pub(crate) fn refusal(status: u16, reason: impl ToString) -> Answer {
     answer.reply.status = status;
     answer.reason = Some(reason);
     answer
+}
+
+impl Answer {
+    /// One that has to be asked for first.
+    pub(crate) fn asking(asks: Asks) -> Self {
+        Self { asks: Some(Box::new(asks)), ..refusal(503, "nobody was asked") }
+    }
+
+    /// The answer that comes of what the certificate authority said.
+    pub(crate) fn settled(self, request: &Request, said: io::Result<pilotlight_pki::Answer>) -> Self {
+        let Some(asks) = &self.asks else { return self };
+        let answer = certificates::settled(asks, said);
+        headless(request, Self { target: self.target, ..answer })
+    }
 }
 
 /// HEAD has the headers of GET and no body.

@@ -12,6 +12,7 @@ use pilotlight_http::{Dialogue, Next, Request, Then, Warmth};
 
 use crate::{
     answer::{Answer, answer, refuse},
+    consult::Consult,
     outgoing::{Outgoing, Progress},
     readers::Readers,
     site::Site,
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) site: Site,
     pub(crate) warmth: Warmth,
     pub(crate) readers: Readers,
+    pub(crate) consult: Consult,
     /// What comes is read into this, and kept only as far as it is no whole request.
     pub(crate) buffer: Vec<u8>,
     pub(crate) now: Instant,
@@ -72,8 +74,12 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 enum Phase {
     Asking,
+    /// The certificate authority is asked for this answer.
+    Consulting(Box<(Answer, Request)>),
     Answering(Box<Outgoing>),
-    Lingering { left: usize },
+    Lingering {
+        left: usize,
+    },
 }
 
 /// What a turn came to.
@@ -121,11 +127,20 @@ impl Connection {
         if well { Turn::Again } else { Turn::Ended }
     }
 
+    /// The certificate authority has answered, or has not.
+    pub(crate) fn was_told(&mut self, said: io::Result<pilotlight_pki::Answer>, shared: &Shared) {
+        if let Phase::Consulting(waiting) = mem::replace(&mut self.phase, Phase::Asking) {
+            let (answer, request) = *waiting;
+            self.begin(answer.settled(&request, said), &request, shared);
+        }
+    }
+
     /// Does what can be done without waiting.
     pub(crate) fn turn(&mut self, shared: &mut Shared, number: usize) -> Turn {
         for _ in 0..STEPS {
             let step = match &mut self.phase {
-                Phase::Asking => self.listen(shared),
+                Phase::Asking => self.listen(shared, number),
+                Phase::Consulting(_) => return Turn::Wait,
                 Phase::Answering(_) => self.answer(shared, number),
                 Phase::Lingering { .. } => self.linger(shared),
             };
@@ -159,6 +174,8 @@ impl Connection {
                 late
             }
             Phase::Asking => passed(self.moved, IDLE_TIME),
+            // Whoever asks for it answers in time.
+            Phase::Consulting(_) => passed(self.moved, STALL_TIME),
             Phase::Answering(_) => {
                 // The kernel takes megabytes for a client at once, which may then leave slowly.
                 let owed = owed(&self.socket).unwrap_or(0);
@@ -187,15 +204,25 @@ impl Connection {
                 outgoing.then = Then::Close;
                 false
             }
-            Phase::Lingering { .. } => false,
+            Phase::Consulting(_) | Phase::Lingering { .. } => false,
         }
     }
 
-    fn listen(&mut self, shared: &mut Shared) -> io::Result<Option<Turn>> {
+    fn listen(&mut self, shared: &mut Shared, number: usize) -> io::Result<Option<Turn>> {
         match self.dialogue.proceed() {
             Next::Answer(request) => {
                 let answer = answer(&shared.site, &request, self.address);
-                self.begin(answer, &request, shared);
+                match &answer.asks {
+                    None => self.begin(answer, &request, shared),
+                    Some(asks) if shared.consult.ask(asks.question.clone(), (number, self.generation)) => {
+                        self.moved = shared.now;
+                        self.phase = Phase::Consulting(Box::new((answer, request)));
+                    }
+                    Some(_) => {
+                        let busy = io::Error::other("too many questions wait for it");
+                        self.begin(answer.settled(&request, Err(busy)), &request, shared);
+                    }
+                }
                 Ok(None)
             }
             Next::Refuse(fault) => {

@@ -1,9 +1,11 @@
 //! `pilotlight-httpd`: the sockets, files and clock around [`pilotlight_http`].
 //!
-//! One thread serves all connections and never waits for the card; two more do that for it.
+//! One thread serves all connections and never waits for the card or for another service; three more do that for it.
 
 mod answer;
+mod certificates;
 mod connection;
+mod consult;
 mod listener;
 mod outgoing;
 mod readers;
@@ -11,11 +13,12 @@ mod report;
 mod server;
 mod site;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Instant};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
 use connection::Shared;
+use consult::Consult;
 use mio::{Poll, Waker};
 use pilotlight_http::Warmth;
 use pilotlight_kit::{
@@ -55,6 +58,9 @@ struct Arguments {
     /// Where to listen, when systemd hands over no socket; may be given more than once.
     #[arg(long, value_name = "ADDR:PORT", default_values = ["0.0.0.0:80", "[::]:80"])]
     listen: Vec<SocketAddr>,
+    /// The socket of the certificate authority.
+    #[arg(long, value_name = "SOCKET", default_value = paths::PKI_SOCKET)]
+    pki: PathBuf,
     /// The socket that takes events.
     #[arg(long, value_name = "SOCKET", default_value = paths::EVENTS_SOCKET)]
     events: PathBuf,
@@ -82,7 +88,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // The unit gives as many, and lets nobody ask for more. By hand there may be fewer, and then fewer come in.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) });
     let poll = Poll::new().context("cannot set up the event loop")?;
-    let waker = Waker::new(poll.registry(), server::READERS).context("cannot set up the event loop")?;
+    let waker = Waker::new(poll.registry(), server::HELPERS).context("cannot set up the event loop")?;
+    let waker = Arc::new(waker);
     let shared = Shared {
         site: Site::new(
             Current::new(lab, &arguments.lab_state),
@@ -91,7 +98,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             run_tag()?,
         ),
         warmth: Warmth::default(),
-        readers: Readers::start(waker).context("cannot start the threads that read")?,
+        readers: Readers::start(Arc::clone(&waker)).context("cannot start the threads that read")?,
+        consult: Consult::start(waker, arguments.pki.clone()).context("cannot start the thread that asks")?,
         buffer: vec![0; BUFFER],
         now: Instant::now(),
         stopping: false,

@@ -58,10 +58,10 @@ pub(crate) struct Readers {
 
 impl Readers {
     /// Starts the threads. `waker` is woken when a piece was read.
-    pub(crate) fn start(waker: Waker) -> io::Result<Self> {
+    pub(crate) fn start(waker: Arc<Waker>) -> io::Result<Self> {
         let (wanted, queue) = channel();
         let (say, done) = channel();
-        let (queue, waker) = (Arc::new(Mutex::new(queue)), Arc::new(waker));
+        let queue = Arc::new(Mutex::new(queue));
         for number in 0..READERS {
             // Into nothing: the kernel fetches the pages and copies none.
             let nothing = File::options().write(true).open("/dev/null")?;

@@ -33,7 +33,7 @@ const SWEEPS_A_FLUSH: u32 = 5;
 const TAKEN_IN_A_ROW: usize = 64;
 
 const STOP: Token = Token(usize::MAX - 1);
-pub(crate) const READERS: Token = Token(usize::MAX - 2);
+pub(crate) const HELPERS: Token = Token(usize::MAX - 2);
 /// The first connection's token; the listeners have those below.
 const FIRST: usize = listener::MOST;
 
@@ -109,7 +109,7 @@ impl Server {
                         self.stop();
                     }
                     STOP => {}
-                    READERS => {}
+                    HELPERS => {}
                     Token(number) => match self.listeners.get_mut(number) {
                         Some(listener) => listener.waiting = true,
                         None => self.wake(number, event),
@@ -117,6 +117,7 @@ impl Server {
                 }
             }
             self.were_read();
+            self.were_told();
             self.take_connections();
             self.give_turns();
             self.shared.site.forget_opened();
@@ -181,6 +182,17 @@ impl Server {
                     Turn::Again => self.queue(number),
                     Turn::Wait => {}
                 }
+            }
+        }
+    }
+
+    fn were_told(&mut self) {
+        let done: Vec<_> = self.shared.consult.done().collect();
+        for ((number, generation), said) in done {
+            let connection = self.connections.get_mut(number).and_then(Option::as_mut);
+            if let Some(connection) = connection.filter(|connection| connection.generation == generation) {
+                connection.was_told(said, &self.shared);
+                self.queue(number);
             }
         }
     }

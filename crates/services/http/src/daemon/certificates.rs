@@ -1,0 +1,96 @@
+//! What nodes ask the certificate authority for, by way of this server: `POST /node/MAC/token`, `POST /node/MAC/certificate`
+//! (a form with `token`, `purpose` and `request`), and what everybody may have beneath `/pki/`.
+//!
+//! Nothing is decided here: the authority is another process of another user, and is told the address that the connection
+//! came from.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use pilotlight_http::{Authority, Request, target::pairs};
+use pilotlight_lab::MacAddr;
+use pilotlight_pki::{Answer as Said, OUTSIDE, Purpose, Question};
+
+use crate::{
+    answer::{Answer, NOBODY, refusal, rendered},
+    site::Site,
+};
+
+/// A question to the authority.
+#[derive(Clone)]
+pub(crate) struct Asks {
+    pub(crate) question: Question,
+    /// What of the answer is wanted, where it is about the authority itself.
+    about: Option<Authority>,
+}
+
+impl std::fmt::Debug for Asks {
+    /// Without the question, which may hold a token.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Asks").field("about", &self.about).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn token(site: &Site, mac: MacAddr, from: IpAddr) -> Answer {
+    match node(site, mac, from) {
+        Ok(address) => asking(Question::Token { mac: mac.to_string(), address }, None),
+        Err(refused) => refused,
+    }
+}
+
+pub(crate) fn certificate(site: &Site, mac: MacAddr, from: IpAddr, request: &Request) -> Answer {
+    let address = match node(site, mac, from) {
+        Ok(address) => address,
+        Err(refused) => return refused,
+    };
+    let Some(said) = &request.said else {
+        return refusal(411, "a request is a short form whose length is said");
+    };
+    let form = pairs(&String::from_utf8_lossy(said));
+    let field = |name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let fields =
+        field("purpose").and_then(|name| Purpose::named(&name)).zip(field("token")).zip(field("request"));
+    let Some(((purpose, token), request)) = fields else {
+        return refusal(400, "a request has a token, a purpose that there is, and a PKCS #10 in PEM");
+    };
+    asking(Question::Issue { token, mac: mac.to_string(), address, purpose, request }, None)
+}
+
+pub(crate) fn authority(about: Authority) -> Answer {
+    asking(Question::Public {}, Some(about))
+}
+
+/// Only nodes of the lab, at an address of the lab's wire.
+fn node(site: &Site, mac: MacAddr, from: IpAddr) -> Result<Ipv4Addr, Answer> {
+    if site.lab().node_by_mac(mac).is_none() {
+        return Err(refusal(404, NOBODY));
+    }
+    match from {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(_) => Err(refusal(403, OUTSIDE)),
+    }
+}
+
+fn asking(question: Question, about: Option<Authority>) -> Answer {
+    Answer::asking(Asks { question, about })
+}
+
+/// The answer, by what the authority said.
+pub(crate) fn settled(asks: &Asks, said: io::Result<Said>) -> Answer {
+    match said {
+        Ok(Said::Token { token }) => rendered(format!("{token}\n")),
+        Ok(Said::Issued { chain }) => rendered(chain),
+        Ok(Said::Public { kubernetes, etcd, front_proxy, service_account, root: _ }) => match asks.about {
+            Some(Authority::Kubernetes) => rendered(kubernetes),
+            Some(Authority::Etcd) => rendered(etcd),
+            Some(Authority::FrontProxy) => rendered(front_proxy),
+            Some(Authority::ServiceAccount) => rendered(service_account),
+            None => refusal(403, OUTSIDE),
+        },
+        // Whatever else it says is for nobody on the wire.
+        Ok(_) => refusal(403, OUTSIDE),
+        Err(error) => refusal(503, format!("the certificate authority does not answer: {error}")),
+    }
+}
