@@ -37,6 +37,7 @@ const PROGRAMS: &[Program] = &[
         name: "pilotlight-lab-stated",
         folder: Some("usr/lib/pilotlight"),
     },
+    Program { package: "pilotlight-pki", name: "pilotlight-pkid", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-update", name: "pilotlight-updated", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-ctl", name: "pilotctl", folder: Some("usr/bin") },
     Program { package: "pilotlight-init", name: "pilotlight-init", folder: None },

@@ -4,6 +4,7 @@
 //! for over their sockets.
 
 mod ask;
+mod ca;
 mod channel;
 mod clock;
 mod dhcp;
@@ -74,6 +75,27 @@ enum Verb {
     Channel(channel::Arguments),
     /// Says which nodes are installed at their next start from the network, and has one installed once more.
     Install(install::Arguments),
+    /// Lets a node be given its certificates: for those whose profile does not do it by itself.
+    Arm {
+        /// Its name in lab.toml.
+        node: String,
+        /// How long it may take to ask, in minutes; no more than 60.
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+        #[command(flatten)]
+        authority: ca::Authority,
+    },
+    /// Prints a kubeconfig for an administrator of the lab's cluster. It is a secret.
+    Kubeconfig {
+        /// A new file to write it into, which nobody else may read.
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        authority: ca::Authority,
+    },
+    /// The certificate authority: what it is trusted by, its backup, and a backup brought back.
+    #[command(subcommand)]
+    Ca(ca::Verb),
     /// Switches machines on.
     #[command(subcommand)]
     Power(power::Verb),
@@ -101,6 +123,9 @@ fn main() -> ExitCode {
         Verb::Node { machine, log, lab, lab_state } => node::print(&machine, &lab, &lab_state, &log),
         Verb::Channel(arguments) => channel::run(&arguments),
         Verb::Install(arguments) => install::run(&arguments),
+        Verb::Arm { node, minutes, authority } => ca::arm(&authority, &node, minutes),
+        Verb::Kubeconfig { out, authority } => ca::kubeconfig(&authority, out.as_deref()),
+        Verb::Ca(verb) => ca::run(&verb),
         Verb::Power(verb) => power::run(&verb),
         Verb::Clock { set } => clock::run(set.as_deref()),
         Verb::DhcpServers { socket } => dhcp::servers(&socket),

@@ -85,6 +85,8 @@ pub struct Taken {
     pub line: Vec<u8>,
     /// The node that was given what it needs to be installed without a question, where the event tells of that.
     pub installs: Option<String>,
+    /// The node whose firmware or boot loader was told what to fetch, where the event tells of that.
+    pub boots: Option<String>,
 }
 
 /// Who may send what.
@@ -140,8 +142,14 @@ fn rewritten(line: &[u8], uid: u32, services: &[Option<String>]) -> Result<Taken
     event.facts.insert("uid".to_owned(), uid.into());
     let mut line = serde_json::to_vec(&event).map_err(|_| Refusal::Garbage)?;
     line.push(b'\n');
-    let installs = event.service == "http" && event.stage == "install" && event.outcome == Outcome::Ok;
-    Ok(Taken { line, installs: event.node.filter(|_| installs) })
+    let done = |service: &str, stage: &str| {
+        event.service == service && event.stage == stage && event.outcome == Outcome::Ok
+    };
+    // A system's own question for its address is not one for a file.
+    let settled = event.stage != "offer" || event.facts.contains_key("proxy");
+    let boots = done("dhcp", &event.stage) && settled && event.facts.contains_key("file");
+    let (installs, node) = (done("http", "install"), event.node.as_ref());
+    Ok(Taken { line, installs: node.filter(|_| installs).cloned(), boots: node.filter(|_| boots).cloned() })
 }
 
 fn is_name(text: &str) -> bool {
@@ -192,6 +200,27 @@ mod tests {
             (903, event("http", "install", "ok", "nodes")),
         ] {
             assert_eq!(installs(uid, other.clone()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn boots_are_found_among_other_events() {
+        let event = |service: &str, stage: &str, fact: &str| {
+            format!(
+                "{{\"unix-ms\":1,\"boot-ms\":1,\"service\":\"{service}\",\"stage\":\"{stage}\",\"outcome\":\"ok\",\"node\":\"one\",\"{fact}\":\"x\"}}"
+            )
+        };
+        let boots = |uid: u32, event: String| -> Option<String> {
+            intake().lines(event.as_bytes(), Some(uid)).unwrap().next()?.ok()?.boots
+        };
+        assert_eq!(boots(901, event("dhcp", "ack", "file")).as_deref(), Some("one"));
+        for (uid, other) in [
+            (901, event("dhcp", "ack", "address")),
+            (901, event("dhcp", "offer", "file")),
+            (903, event("dhcp", "ack", "file")),
+            (903, event("http", "ack", "file")),
+        ] {
+            assert_eq!(boots(uid, other.clone()), None, "{other}");
         }
     }
 

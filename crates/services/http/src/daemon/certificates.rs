@@ -34,42 +34,34 @@ impl std::fmt::Debug for Asks {
 }
 
 pub(crate) fn token(site: &Site, mac: MacAddr, from: IpAddr) -> Answer {
-    match node(site, mac, from) {
-        Ok(address) => asking(Question::Token { mac: mac.to_string(), address }, None),
-        Err(refused) => refused,
-    }
+    of_node(site, mac, from, |address| asking(Question::Token { mac: mac.to_string(), address }, None))
 }
 
 pub(crate) fn certificate(site: &Site, mac: MacAddr, from: IpAddr, request: &Request) -> Answer {
-    let address = match node(site, mac, from) {
-        Ok(address) => address,
-        Err(refused) => return refused,
-    };
     let Some(said) = &request.said else {
         return refusal(411, "a request is a short form whose length is said");
     };
     let form = pairs(&String::from_utf8_lossy(said));
     let field = |name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
-    let fields =
-        field("purpose").and_then(|name| Purpose::named(&name)).zip(field("token")).zip(field("request"));
-    let Some(((purpose, token), request)) = fields else {
+    let purpose = field("purpose").and_then(|name| Purpose::named(&name));
+    let (Some(purpose), Some(token), Some(request)) = (purpose, field("token"), field("request")) else {
         return refusal(400, "a request has a token, a purpose that there is, and a PKCS #10 in PEM");
     };
-    asking(Question::Issue { token, mac: mac.to_string(), address, purpose, request }, None)
+    of_node(site, mac, from, |address| {
+        asking(Question::Issue { token, mac: mac.to_string(), address, purpose, request }, None)
+    })
 }
 
 pub(crate) fn authority(about: Authority) -> Answer {
     asking(Question::Public {}, Some(about))
 }
 
-/// Only nodes of the lab, at an address of the lab's wire.
-fn node(site: &Site, mac: MacAddr, from: IpAddr) -> Result<Ipv4Addr, Answer> {
-    if site.lab().node_by_mac(mac).is_none() {
-        return Err(refusal(404, NOBODY));
-    }
+/// Only nodes of the lab are asked for, and from where the lab's wire is.
+fn of_node(site: &Site, mac: MacAddr, from: IpAddr, ask: impl FnOnce(Ipv4Addr) -> Answer) -> Answer {
     match from {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => Err(refusal(403, OUTSIDE)),
+        _ if site.lab().node_by_mac(mac).is_none() => refusal(404, NOBODY),
+        IpAddr::V4(address) => ask(address),
+        IpAddr::V6(_) => refusal(403, OUTSIDE),
     }
 }
 

@@ -3,6 +3,7 @@
 mod desk;
 mod journal;
 mod socket;
+mod witness;
 
 use std::{
     path::PathBuf,
@@ -14,10 +15,11 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser;
 use desk::Desk;
-use pilotlight_kit::{Event, Events, card, drops::Drops, events::LONGEST_DATAGRAM, signals, systemd};
+use pilotlight_kit::{Event, Events, card, drops::Drops, events::LONGEST_DATAGRAM, lab, signals, systemd};
 use pilotlight_lab::paths;
 use pilotlight_lab_state::{Allowances, Intake, Refusal, Taken, intake::Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use witness::Witness;
 
 const SERVICE: &str = "lab-state";
 /// Datagrams taken in a row before what they hold is written and the flush gets its turn.
@@ -37,7 +39,7 @@ struct Arguments {
     state: PathBuf,
     /// A user who may send events besides the one who runs this, by number, and the service it speaks for; may
     /// be given more than once. The defaults are the image's own users.
-    #[arg(long, value_name = "UID[=SERVICE]", default_values = ["901=dhcp", "902=tftp", "903=http", "907=dns", "908=ntp"])]
+    #[arg(long, value_name = "UID[=SERVICE]", default_values = ["901=dhcp", "902=tftp", "903=http", "907=dns", "908=ntp", "909=pki"])]
     allow_uid: Vec<Sender>,
     /// The socket on which operators change the nodes' state, when systemd hands over none; nobody can, unless given.
     #[arg(long, value_name = "SOCKET")]
@@ -51,6 +53,9 @@ struct Arguments {
     /// The lab in force.
     #[arg(long, value_name = "FILE", default_value = paths::LAB)]
     lab: PathBuf,
+    /// The socket of the certificate authority, which is told of machines that boot.
+    #[arg(long, value_name = "SOCKET", default_value = paths::PKI_SOCKET)]
+    pki: PathBuf,
     /// Folders whose index says which versions of systems the Pi has; may be given more than once.
     #[arg(long = "index", value_name = "DIR", default_values = [paths::HTTP_ROOT, paths::ASSETS])]
     indexes: Vec<PathBuf>,
@@ -70,6 +75,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = signals::stop_requests().context("cannot wait for signals")?;
     let (socket, listener) =
         socket::open(systemd::listen_fds(), &arguments.events, arguments.desk.as_deref())?;
+    // Without a lab nobody boots by it.
+    let witness = match lab::load(&arguments.lab) {
+        Ok(lab) => Some(Witness::start(&lab, arguments.pki).context("cannot start a thread")?),
+        Err(_) => None,
+    };
     let desk = Arc::new(Desk {
         lab: arguments.lab,
         indexes: arguments.indexes,
@@ -104,7 +114,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             let now = started.elapsed();
             let mut keep = |taken: Result<Taken, Refusal>| {
                 let reason = match taken {
-                    Ok(Taken { line, installs }) => {
+                    Ok(Taken { line, installs, boots }) => {
+                        if let (Some(node), Some(witness)) = (boots, &witness) {
+                            witness.boots(&node);
+                        }
                         // Whatever the log can bear of a flood.
                         if let Some(node) = installs {
                             desk.installed(&node);

@@ -73,11 +73,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let listener = listen(arguments.socket.as_deref())?;
     let authority = match keep::load(&arguments.state)? {
         Some(authority) => authority,
+        None if card::forgets(&arguments.card) => return refuse(arguments, &listener),
         None => {
-            ensure!(
-                !card::forgets(&arguments.card),
-                "the data partition is amiss: an authority that is forgotten at the Pi's next start is not made"
-            );
             let authority =
                 Authority::make(age(&arguments.built)?, &random).context("cannot make an authority")?;
             keep::save(&arguments.state, &authority)?;
@@ -93,6 +90,38 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             events.emit(Event::failed(SERVICE, "answer", format!("{fault:#}")));
         }
     }
+}
+
+/// Says why to operators, and to nobody else anything. It is not restarted for it: only a new start of the Pi helps.
+fn refuse(arguments: &Arguments, listener: &UnixListener) -> anyhow::Result<()> {
+    const REASON: &str =
+        "the data partition is amiss: an authority that the Pi forgets at its next start is not made";
+    Events::new(&arguments.events).emit(Event::failed(SERVICE, "made", REASON));
+    systemd::ready("Refusing: the data partition is amiss");
+    loop {
+        let (mut stream, _) = listener.accept().context("cannot take a connection")?;
+        let reason = if caller(arguments, &stream).is_ok_and(|caller| caller == Caller::Operator) {
+            REASON
+        } else {
+            pilotlight_pki::OUTSIDE
+        };
+        let text = serde_json::to_vec(&Answer::Refused { reason: reason.to_owned() })?;
+        // Who does not take the answer has no need of it.
+        let _ = stream.write_all(&[&text[..], b"\n"].concat());
+    }
+}
+
+/// Who asks, as the kernel says.
+fn caller(arguments: &Arguments, stream: &UnixStream) -> anyhow::Result<Caller> {
+    let peer = rustix::net::sockopt::socket_peercred(stream).context("the kernel does not say who asks")?;
+    let uid = peer.uid.as_raw();
+    let callers = [
+        (&arguments.operator, Caller::Operator),
+        (&arguments.wire, Caller::Wire),
+        (&arguments.witness, Caller::Witness),
+    ];
+    let caller = callers.into_iter().find(|(users, _)| users.contains(&uid));
+    caller.map(|(_, caller)| caller).with_context(|| format!("user {uid} may ask nothing"))
 }
 
 /// When a file was changed last, in seconds since 1970.
@@ -124,15 +153,7 @@ fn serve(
     events: &Events,
 ) -> anyhow::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
-    let peer = rustix::net::sockopt::socket_peercred(stream).context("the kernel does not say who asks")?;
-    let uid = peer.uid.as_raw();
-    let callers = [
-        (&arguments.operator, Caller::Operator),
-        (&arguments.wire, Caller::Wire),
-        (&arguments.witness, Caller::Witness),
-    ];
-    let caller = callers.into_iter().find(|(users, _)| users.contains(&uid));
-    let (_, caller) = caller.with_context(|| format!("user {uid} may ask nothing"))?;
+    let caller = caller(arguments, stream)?;
     let line = read_line(stream).context("no question came")?;
     let lab = lab::load(&arguments.lab)?;
     let trust = if arguments.clock_set.exists() { TimeTrust::Trusted } else { TimeTrust::Untrusted };
