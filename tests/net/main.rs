@@ -2,6 +2,7 @@
 //! user.
 
 mod amplify;
+mod certificates;
 mod channels;
 mod clients;
 mod conflicts;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
             ("http-nodes", nodes::told_and_heard),
             ("http-channels", channels::chosen),
             ("http-installs", installs::once),
+            ("http-certificates", certificates::by_token),
             ("http-crowd", crowd::crowd),
             ("http-restart", crowd::restart),
             ("dns-drill", names::drill),

@@ -55,6 +55,7 @@ pub(crate) const DAEMONS: &[&str] = &[
     "pilotlight-http",
     "pilotlight-lab-state",
     "pilotlight-ntp",
+    "pilotlight-pki",
     "pilotlight-slow-card",
     "pilotlight-tftp",
 ];

@@ -159,6 +159,11 @@ impl Lab {
         }
     }
 
+    /// Whether the node is given certificates: it has a part in the lab's cluster, and an address to be known by.
+    pub fn is_enrolled(&self, node: &Node) -> bool {
+        self.kubernetes.is_some() && node.role.is_some() && node.address.is_some()
+    }
+
     /// The disk that is erased when the node's profile is installed, which nobody is asked about; none where nothing is
     /// installed so.
     pub fn erased<'a>(&self, node: &'a Node) -> Option<&'a str> {

@@ -168,6 +168,10 @@ fn release(
             arguments.push(format!("pilotlight.sha256={digest}"));
             arguments.extend(node.map(boot_interface));
             arguments.extend(own.into_iter().flat_map(|node| configured(lab, node)));
+            let enrolled = own.filter(|node| lab.is_enrolled(node));
+            let script =
+                |node: &Node| format!("pilotlight.certificates={}", url::node(lab, node.mac, "certificates"));
+            arguments.extend(enrolled.map(script));
         }
     }
     Ok(Kernel { linux: file(files.linux), initrd: vec![file(files.initrd)], arguments })

@@ -126,16 +126,12 @@ fn what_faces_the_wire_asks_for_certificates_alone() {
 #[test]
 fn a_machine_that_boots_is_armed_where_its_profile_says_so() {
     let mut desk = desk();
+    let itself = lab();
     let text = include_str!("../../../lab/examples/origin.toml");
-    let table = text.find("[profiles.").expect("it has profiles");
-    let line = text[table..].find('\n').expect("of some lines") + table + 1;
-    let itself = format!("{}arm = \"itself\"\n{}", &text[..line], &text[line..]);
-    let itself = pilotlight_lab::parse(&itself).expect("a lab");
-    let armed = |node: &&pilotlight_lab::Node| {
-        let profile = node.profile.as_ref().and_then(|name| itself.profiles.get(name));
-        profile.is_some_and(|profile| profile.arming == Arming::Itself)
-    };
-    let node = itself.nodes.iter().find(armed).expect("a node of that profile");
+    let operators = text.replace("arm = \"itself\"", "arm = \"operator\"");
+    assert_ne!(operators, text);
+    let operators = pilotlight_lab::parse(&operators).expect("a lab");
+    let node = itself.node_by_name("node2").expect("it is there");
     let mut say = |lab: &Lab, caller, line: serde_json::Value| {
         let clock = Clock { now: 1_800_000_000, trust: TimeTrust::Trusted };
         let random = SystemRandom::new();
@@ -145,7 +141,7 @@ fn a_machine_that_boots_is_armed_where_its_profile_says_so() {
     let fetch = json!({"ask": "token", "mac": node.mac.to_string(), "address": node.address});
     // Only the witness is believed, and only what the profile allows is done.
     assert!(refused(&say(&itself, Caller::Wire, booted.clone())).is_some());
-    assert!(say(&lab(), Caller::Witness, booted.clone()) == (Answer::Noted, None));
+    assert!(say(&operators, Caller::Witness, booted.clone()) == (Answer::Noted, None));
     assert!(refused(&say(&itself, Caller::Wire, fetch.clone())).is_some());
     let noted = say(&itself, Caller::Witness, booted);
     assert!(noted == (Answer::Noted, Some(Record::Armed(node.name.clone(), Arming::Itself))));

@@ -6,7 +6,7 @@
 use pilotlight_lab::{Lab, Node, Profile};
 use serde_json::{Value, json};
 
-use crate::{CORE, account, context, template::base64};
+use crate::{CORE, account, certificates, context, template::base64};
 
 /// Ours is of this version: all that is kept up takes it.
 const OURS: &str = "3.3.0";
@@ -27,11 +27,18 @@ pub(crate) fn config(
         user["shell"] = json!("/bin/bash");
         files.push(file("/etc/sudoers.d/pilotlight", 0o440, &format!("{name} ALL=(ALL) NOPASSWD:ALL\n")));
     }
+    let mut units =
+        vec![json!({ "name": "pilotlight-ready.service", "enabled": true, "contents": ready(lab, node) })];
+    // Our own Debian has a unit for it, and starts it by its command line.
+    if name == CORE && lab.is_enrolled(node) {
+        let unit = certificates::unit(lab, node);
+        units.push(json!({ "name": "pilotlight-certificates.service", "enabled": true, "contents": unit }));
+    }
     let mut config = json!({
         "ignition": { "version": OURS },
         "passwd": { "users": [user] },
         "storage": { "files": files },
-        "systemd": { "units": [{ "name": "pilotlight-ready.service", "enabled": true, "contents": ready(lab, node) }] },
+        "systemd": { "units": units },
     });
     if let Some(own) = own {
         let value: Value = serde_json::from_str(own).map_err(|error| error.to_string())?;

@@ -9,6 +9,7 @@
 //! never given a higher version of its specification than the node's system takes.
 
 mod butane;
+mod certificates;
 mod cloud;
 mod context;
 mod ignition;
@@ -18,11 +19,11 @@ mod template;
 pub use metadata::metadata;
 use pilotlight_lab::{ConfigKind, Lab, Node, Profile, ProfileKind, System};
 
-/// The name of the installer's answers beneath `/node/MAC/`.
 /// The account of Flatcar and Fedora CoreOS.
 const CORE: &str = "core";
 /// The name of the text that answers the installer's questions.
 pub const PRESEED: &str = "preseed.cfg";
+pub use certificates::NAME as CERTIFICATES;
 
 /// How a node is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +134,7 @@ pub fn provision(lab: &Lab, node: &Node) -> Result<Option<Provision>, ProvisionE
         ConfigKind::Preseed => (kind, one(PRESEED, preseed(lab, node, own.as_deref()))),
         ConfigKind::Text => (kind, one("config", own.unwrap_or_default())),
     };
+    let texts = texts.into_iter().chain(certificates::text(lab, node)).collect();
     Ok(Some(Provision { kind, texts }))
 }
 

@@ -42,7 +42,8 @@ pub(crate) fn certificate(site: &Site, mac: MacAddr, from: IpAddr, request: &Req
         return refusal(411, "a request is a short form whose length is said");
     };
     let form = pairs(&String::from_utf8_lossy(said));
-    let field = |name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let field =
+        |name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.trim().to_owned());
     let purpose = field("purpose").and_then(|name| Purpose::named(&name));
     let (Some(purpose), Some(token), Some(request)) = (purpose, field("token"), field("request")) else {
         return refusal(400, "a request has a token, a purpose that there is, and a PKCS #10 in PEM");

@@ -100,6 +100,8 @@ fn refuse(arguments: &Arguments, listener: &UnixListener) -> anyhow::Result<()> 
     systemd::ready("Refusing: the data partition is amiss");
     loop {
         let (mut stream, _) = listener.accept().context("cannot take a connection")?;
+        // A socket that is closed with something unread tears the answer away.
+        let _ = read_line(&stream);
         let reason = if caller(arguments, &stream).is_ok_and(|caller| caller == Caller::Operator) {
             REASON
         } else {

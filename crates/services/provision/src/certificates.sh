@@ -1,0 +1,28 @@
+#!/bin/sh
+# Fetches this node's certificates, for a key that is made here and stays here. To be run as root, once at each start.
+set -eu
+umask 077
+# (what is asked, and where)
+folder=${1:-/etc/kubernetes/pki}
+
+fetch() {
+    curl -fsS --retry 5 --retry-delay 2 --retry-connrefused "$@"
+}
+
+mkdir -p "$folder"
+for name in kubernetes.crt etcd.crt front-proxy.crt service-account.pub; do
+    fetch -o "$folder/ca-$name" "$pi/pki/$name"
+done
+mv "$folder/ca-service-account.pub" "$folder/service-account.pub"
+
+[ -s "$folder/node.key" ] || openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$folder/node.key"
+openssl req -new -key "$folder/node.key" -subj /CN=node -out "$folder/request"
+
+# The token never stands on a command line.
+fetch -d "" -o "$folder/token" "$own/token"
+for purpose in $purposes; do
+    fetch --data-urlencode "token@$folder/token" --data-urlencode "request@$folder/request" \
+        --data-urlencode "purpose=$purpose" -o "$folder/new" "$own/certificate"
+    mv "$folder/new" "$folder/$purpose.crt"
+done
+rm "$folder/token" "$folder/request"
