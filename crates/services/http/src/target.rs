@@ -156,6 +156,11 @@ fn segment(raw: &str) -> Result<String, TargetError> {
 }
 
 fn decode(raw: &str) -> Result<String, TargetError> {
+    let text = unescaped(raw)?;
+    if text.chars().any(char::is_control) { Err(TargetError::Character) } else { Ok(text) }
+}
+
+fn unescaped(raw: &str) -> Result<String, TargetError> {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
@@ -169,19 +174,27 @@ fn decode(raw: &str) -> Result<String, TargetError> {
         bytes.push((digit(*high)? << 4 | digit(*low)?) as u8);
         rest = after;
     }
-    let text = String::from_utf8(bytes).map_err(|_| TargetError::Character)?;
-    if text.chars().any(char::is_control) { Err(TargetError::Character) } else { Ok(text) }
+    String::from_utf8(bytes).map_err(|_| TargetError::Character)
 }
 
 /// The names and values of a query, or of a form (WHATWG URL, "application/x-www-form-urlencoded parsing"); what cannot be
 /// read is left out.
 pub fn pairs(query: &str) -> Vec<(String, String)> {
+    read_pairs(query, decode)
+}
+
+/// The same of a form whose values may be texts of several lines, which are not to be repeated where a line means something.
+pub fn texts(form: &str) -> Vec<(String, String)> {
+    read_pairs(form, unescaped)
+}
+
+fn read_pairs(text: &str, read: fn(&str) -> Result<String, TargetError>) -> Vec<(String, String)> {
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let read = |text: &str| decode(&text.replace('+', " ")).ok();
+        let read = |text: &str| read(&text.replace('+', " ")).ok();
         Some((read(name)?, read(value)?))
     };
-    query.split('&').filter(|pair| !pair.is_empty()).filter_map(pair).collect()
+    text.split('&').filter(|pair| !pair.is_empty()).filter_map(pair).collect()
 }
 
 fn mac_of(query: &str) -> Result<Option<MacAddr>, TargetError> {

@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use pilotlight_http::{Authority, Request, target::pairs};
+use pilotlight_http::{Authority, Request, target::texts};
 use pilotlight_lab::MacAddr;
 use pilotlight_pki::{Answer as Said, OUTSIDE, Purpose, Question};
 
@@ -41,7 +41,7 @@ pub(crate) fn certificate(site: &Site, mac: MacAddr, from: IpAddr, request: &Req
     let Some(said) = &request.said else {
         return refusal(411, "a request is a short form whose length is said");
     };
-    let form = pairs(&String::from_utf8_lossy(said));
+    let form = texts(&String::from_utf8_lossy(said));
     let field =
         |name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.trim().to_owned());
     let purpose = field("purpose").and_then(|name| Purpose::named(&name));
