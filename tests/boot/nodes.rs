@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -40,7 +40,14 @@ struct Machine {
     kernel: &'static str,
     /// What it fetches to be configured.
     configuration: &'static str,
+    /// How many certificates it is given.
+    certificates: usize,
+    /// How the controller's etcd answers it, with what it has.
+    etcd: &'static str,
 }
+
+/// What etcd tells those that have no business there (RFC 8446 § 6.2): of their certificates it knows no authority.
+const ALERT: &str = "alert ";
 
 const MACHINES: [Machine; 3] = [
     Machine {
@@ -51,6 +58,8 @@ const MACHINES: [Machine; 3] = [
         address: "10.77.0.21",
         kernel: "6.12.",
         configuration: "user-data",
+        certificates: 11,
+        etcd: "\"health\":\"true\"",
     },
     Machine {
         node: "worker1",
@@ -60,6 +69,8 @@ const MACHINES: [Machine; 3] = [
         address: "10.77.0.22",
         kernel: "6.1.",
         configuration: "user-data",
+        certificates: 2,
+        etcd: ALERT,
     },
     Machine {
         node: "worker2",
@@ -69,6 +80,8 @@ const MACHINES: [Machine; 3] = [
         address: "10.77.0.23",
         kernel: "6.12.",
         configuration: "ignition",
+        certificates: 2,
+        etcd: ALERT,
     },
 ];
 
@@ -78,10 +91,19 @@ pub(crate) fn three_machines() -> Result<()> {
     let card = card::of_lab(&scene, "nodes")?;
     let ready = card::start_beside_shell(&mut scene, Kind::Virt, "ttyAMA0", &card)?;
     ensure!(ready.contains("failed units: none") && ready.contains("lab: card"), "{ready}");
-    for machine in &MACHINES {
-        becomes_a_node(&mut scene, machine).with_context(|| machine.node)?;
+    // Certificates are made by a clock that somebody has vouched for.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    scene.type_text(card::PI, &format!("pilotctl clock --set @{now}\n"))?;
+    pcs::event(&mut scene, "that the clock was set", |event| is(event, "ntp", "set"))?;
+    // The controller stays, so that the workers can try its etcd.
+    let [control, workers @ ..] = &MACHINES;
+    let disk = becomes_a_node(&mut scene, control).context(control.node)?;
+    for machine in workers {
+        let disk = becomes_a_node(&mut scene, machine).with_context(|| machine.node)?;
+        disk.is_untouched(&mut scene, machine).with_context(|| machine.node)?;
     }
     flipped(&mut scene).context("flipped to another channel")?;
+    disk.is_untouched(&mut scene, control).context(control.node)?;
     card::tidy(scene)
 }
 
@@ -93,11 +115,25 @@ fn flipped(scene: &mut Scene) -> Result<()> {
         is(event, "lab-state", "channel") && event["node"] == "worker1" && event["channel"] == "stable"
     })?;
     let worker = Machine { kernel: "6.12.", ..MACHINES[1] };
-    becomes_a_node(scene, &worker)
+    becomes_a_node(scene, &worker)?.is_untouched(scene, &worker)
 }
 
-fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<()> {
-    let disk = disk(scene.folder()).context("could not make a disk with something on it")?;
+/// A node's disk, and what was on it before.
+struct Disk {
+    path: PathBuf,
+    before: (Digest, u64),
+}
+
+impl Disk {
+    fn is_untouched(&self, scene: &mut Scene, machine: &Machine) -> Result<()> {
+        scene.end(machine.node);
+        ensure!(self.before == Digest::of_file(&self.path)?, "its disk was written to");
+        Ok(())
+    }
+}
+
+fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Disk> {
+    let disk = disk(scene.folder(), machine.node).context("could not make a disk with something on it")?;
     let before = Digest::of_file(&disk)?;
     scene.start_pc(&Pc {
         name: machine.node,
@@ -117,6 +153,8 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<()> {
         ("mounts", "0".to_owned()),
         ("swap", "0".to_owned()),
         ("disks", "1".to_owned()),
+        ("certificates", machine.certificates.to_string()),
+        ("verified", "kubelet.crt: OK".to_owned()),
     ] {
         let said = scene.wait_for(machine.node, &format!("node says: {what} "), PATIENCE)?;
         let (_, said) = said.split_once(&format!("node says: {what} ")).unwrap_or_default();
@@ -124,8 +162,13 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<()> {
     }
     let kernel = scene.wait_for(machine.node, "node says: kernel ", PATIENCE)?;
     ensure!(kernel.contains(&format!("kernel {}", machine.kernel)), "another channel's kernel: {kernel}");
+    let etcd = scene.wait_for(machine.node, "node says: etcd ", PATIENCE)?;
+    ensure!(etcd.contains(machine.etcd), "etcd answers it otherwise: {etcd}");
     let ours = |event: &Value| event["node"] == machine.node;
-    let steps: [Step<'_>; 6] = [
+    let steps: [Step<'_>; 9] = [
+        ("that it was armed", &|event| is(event, "pki", "armed") && event["by"] == "itself"),
+        ("its token", &|event| is(event, "pki", "token")),
+        ("its certificate", &|event| is(event, "pki", "issued") && event["purpose"] == "kubelet"),
         ("its address", &|event| is(event, "dhcp", "ack") && event["address"] == machine.address),
         ("its kernel", &|event| got(event, "/assets/debian-ram/") && ends(event, "/linux")),
         ("its initrd", &|event| got(event, "/assets/debian-ram/") && ends(event, "/initrd.img")),
@@ -136,10 +179,7 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<()> {
     for (what, wanted) in steps {
         pcs::event(scene, what, |event| ours(event) && wanted(event))?;
     }
-    scene.end(machine.node);
-    let after = Digest::of_file(&disk)?;
-    ensure!(before == after, "its disk was written to");
-    Ok(())
+    Ok(Disk { path: disk, before })
 }
 
 fn ends(event: &Value, end: &str) -> bool {
@@ -147,10 +187,10 @@ fn ends(event: &Value, end: &str) -> bool {
 }
 
 /// A disk that has been in use: a swap area, and an ext4 whose journal was never played back.
-fn disk(folder: &Path) -> Result<PathBuf> {
+fn disk(folder: &Path, node: &str) -> Result<PathBuf> {
     const MIB: u64 = 1 << 20;
     let tools = Tools::checkers()?;
-    let path = folder.join("disk.img");
+    let path = folder.join(format!("{node}.disk"));
     let file = File::create(&path)?;
     file.set_len(96 * MIB)?;
     let script = folder.join("disk.sfdisk");

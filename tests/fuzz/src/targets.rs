@@ -14,6 +14,7 @@ use pilotlight_http::{
     Dialogue, Next, Target as HttpTarget,
     head::LONGEST_HEAD,
     select::{Conditions, Selection, select},
+    target::{pairs, texts},
 };
 use pilotlight_init::{
     dhcp::{Answer, Client},
@@ -357,6 +358,13 @@ fn http_story(bytes: &[u8], cut: usize) -> Vec<String> {
 fn http_target(input: &[u8]) -> u64 {
     let text = String::from_utf8_lossy(input);
     let (path, query) = text.split_once('?').map_or((&*text, None), |(path, query)| (path, Some(query)));
+    // What may stand where a line means something has no line of its own.
+    let read = pairs(query.unwrap_or_default());
+    assert!(
+        read.iter().all(|(name, value)| !format!("{name}{value}").chars().any(char::is_control)),
+        "{read:?}"
+    );
+    assert!(read.len() <= texts(query.unwrap_or_default()).len());
     match HttpTarget::parse(path, query) {
         Ok(target) => kind((words(&format!("{target:?}")).len().min(20), target.mac().is_some())),
         Err(fault) => kind(words(&fault.to_string())),
