@@ -94,7 +94,7 @@ pub(crate) fn three_machines() -> Result<()> {
     // Certificates are made by a clock that somebody has vouched for.
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     scene.type_text(card::PI, &format!("pilotctl clock --set @{now}\n"))?;
-    pcs::event(&mut scene, "that the clock was set", |event| is(event, "ntp", "set"))?;
+    pcs::event(&scene, "that the clock was set", |event| is(event, "ntp", "set"))?;
     // The controller stays, so that the workers can try its etcd.
     let [control, workers @ ..] = &MACHINES;
     let disk = becomes_a_node(&mut scene, control).context(control.node)?;
