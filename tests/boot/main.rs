@@ -13,6 +13,7 @@ mod proxy;
 mod push;
 mod raspbian;
 mod slots;
+mod used;
 
 use std::process::ExitCode;
 

@@ -2,10 +2,7 @@
 //! their disks are left as they were.
 
 use std::{
-    fs::{self, File},
-    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    process::Command,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,12 +13,12 @@ use pilotlight_emulator::{
     scene::Scene,
 };
 use pilotlight_image::Digest;
-use pilotlight_tests::{process::must, surroundings::Tools};
 use serde_json::Value;
 
 use crate::{
     card,
     pcs::{self, Step, got, is},
+    used,
 };
 
 /// From power-on to the word of cloud-init's last stage, on an idle machine.
@@ -133,7 +130,8 @@ impl Disk {
 }
 
 fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Disk> {
-    let disk = disk(scene.folder(), machine.node).context("could not make a disk with something on it")?;
+    let disk =
+        used::disk(scene.folder(), machine.node).context("could not make a disk with something on it")?;
     let before = Digest::of_file(&disk)?;
     scene.start_pc(&Pc {
         name: machine.node,
@@ -153,6 +151,8 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Disk> {
         ("mounts", "0".to_owned()),
         ("swap", "0".to_owned()),
         ("disks", "1".to_owned()),
+        // What the node's own eyes make of its disk: nothing of it was started.
+        ("types", "LVM2_member ext4 linux_raid_member swap".to_owned()),
         ("certificates", machine.certificates.to_string()),
         ("verified", "kubelet.crt: OK".to_owned()),
     ] {
@@ -184,37 +184,4 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Disk> {
 
 fn ends(event: &Value, end: &str) -> bool {
     event["path"].as_str().is_some_and(|path| path.ends_with(end))
-}
-
-/// A disk that has been in use: a swap area, and an ext4 whose journal was never played back.
-fn disk(folder: &Path, node: &str) -> Result<PathBuf> {
-    const MIB: u64 = 1 << 20;
-    let tools = Tools::checkers()?;
-    let path = folder.join(format!("{node}.disk"));
-    let file = File::create(&path)?;
-    file.set_len(96 * MIB)?;
-    let script = folder.join("disk.sfdisk");
-    fs::write(&script, "label: gpt\nsize=32MiB, type=swap\nsize=48MiB, type=linux\n")?;
-    let mut table = Command::new("/bin/sh");
-    table.args(["-c", "\"$0\" \"$1\" < \"$2\""]).arg(tools.program("sfdisk")?).arg(&path).arg(&script);
-    must(&mut table, PATIENCE)?;
-
-    // linux/swap.h, `union swap_header`: version 1, so many pages, and the magic word at the first page's end.
-    let swap = MIB;
-    file.write_all_at(&[1_u32, 8191].map(u32::to_le_bytes).concat(), swap + 1024)?;
-    file.write_all_at(b"SWAPSPACE2", swap + 4086)?;
-
-    let ext4 = folder.join("ext4.img");
-    File::create(&ext4)?.set_len(48 * MIB)?;
-    must(tools.command("mke2fs")?.args(["-q", "-t", "ext4"]).arg(&ext4), PATIENCE)?;
-    fs::write(folder.join("block"), vec![0x5a; 4096])?;
-    // A transaction in the journal that was committed and has not reached its block.
-    fs::write(folder.join("debugfs"), format!("jo\njw -b 9000 {}\njc\n", folder.join("block").display()))?;
-    let mut debugfs = tools.command("debugfs")?;
-    must(debugfs.arg("-w").arg("-f").arg(folder.join("debugfs")).arg(&ext4), PATIENCE)?;
-    let listed = must(tools.command("dumpe2fs")?.arg("-h").arg(&ext4), PATIENCE)?.text;
-    ensure!(listed.contains("needs_recovery"), "the journal is not dirty:\n{listed}");
-    file.write_all_at(&fs::read(&ext4)?, 33 * MIB)?;
-    file.sync_all()?;
-    Ok(path)
 }
