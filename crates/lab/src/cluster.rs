@@ -85,6 +85,15 @@ pub struct Url {
     pub path: String,
 }
 
+impl fmt::Display for Image {
+    /// As `lab.toml` has it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.registry, self.repository)?;
+        self.tag.iter().try_for_each(|tag| write!(out, ":{tag}"))?;
+        write!(out, "@sha256:{}", self.sha256)
+    }
+}
+
 /// A container image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {

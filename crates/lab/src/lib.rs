@@ -13,6 +13,7 @@ pub mod paths;
 mod power;
 mod problem;
 mod profile;
+pub mod registry;
 mod schema;
 mod section;
 mod state;

@@ -21,6 +21,7 @@ use pilotlight_lab::{Lab, System};
 
 use crate::{
     Lock, LockedFile, MirrorError, Signed, Sources, Wanted,
+    images::{self, Begun},
     order::newer,
     release::{Candidate, fedora, filled, flatcar, sums, talos},
     wanted::{self, Supply},
@@ -66,10 +67,10 @@ pub struct Mirror<'a> {
 }
 
 /// Something to be fetched, and what to do with it.
-struct Job {
-    title: String,
-    candidate: Candidate,
-    keys: Option<Arc<Keyring>>,
+pub(crate) struct Job {
+    pub(crate) title: String,
+    pub(crate) candidate: Candidate,
+    pub(crate) keys: Option<Arc<Keyring>>,
 }
 
 /// The keys that were fetched.
@@ -129,11 +130,18 @@ impl Mirror<'_> {
         }
         let rest = jobs.len();
         self.supplies(&session, lab, old, &mut lock, &mut jobs)?;
+        let end = jobs.len();
+        let begun = self.images(&session, lab, old, &mut lock, &mut jobs)?;
         let files = self.fetch_all(&session, &jobs)?;
+        for Begun { mut image, rest } in begun {
+            image.files.extend_from_slice(files.get(rest).unwrap_or_default());
+            lock.images.push(image);
+        }
+        lock.images.sort_by(|one, other| one.name.cmp(&other.name));
         for (wanted, version, range) in found {
             lock.add(&wanted, &version, files.get(range).unwrap_or_default().to_vec());
         }
-        lock.files.extend(files.into_iter().skip(rest));
+        lock.files.extend_from_slice(files.get(rest..end).unwrap_or_default());
         lock.files.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(lock)
     }
@@ -150,9 +158,11 @@ impl Mirror<'_> {
         self.each(&missing, bytes, |(path, file), progress, stop| {
             let expected = Expected::exactly(file.size, file.sha256);
             let urls = [file.url.clone()];
-            let want = Want { title: path, urls: &urls, headers: &Headers::default(), expected };
-            let file = session.file(self.cache, want, |_, _| Ok(()), progress, stop);
-            file.map(drop).map_err(|failure| MirrorError::of(path, failure))
+            let file = self.introduced(&session, path, images::headers(path), |headers| {
+                let want = Want { title: path, urls: &urls, headers, expected };
+                session.file(self.cache, want, |_, _| Ok(()), progress, stop)
+            });
+            file.map(drop)
         })?;
         Ok(())
     }
@@ -263,7 +273,7 @@ impl Mirror<'_> {
         Ok(Arc::clone(cell.get_or_init(|| Arc::new(keyring))))
     }
 
-    fn text<T>(
+    pub(crate) fn text<T>(
         &self,
         session: &Session,
         title: &str,
@@ -300,9 +310,10 @@ impl Mirror<'_> {
         };
         let expected = Expected { size: None, sha256: *sha256, limit: LONGEST_FILE };
         let urls = [url.clone()];
-        let want = Want { title, urls: &urls, headers: &Headers::default(), expected };
-        let file = session.file(self.cache, want, accept, progress, stop);
-        let (sha256, size) = file.map_err(|failure| MirrorError::of(title, failure))?;
+        let (sha256, size) = self.introduced(session, title, Headers::default(), |headers| {
+            let want = Want { title, urls: &urls, headers, expected };
+            session.file(self.cache, want, accept, progress, stop)
+        })?;
         Ok(LockedFile { path: name.clone(), url: url.clone(), size, sha256 })
     }
 
@@ -345,7 +356,7 @@ impl Mirror<'_> {
     }
 }
 
-fn refused(fault: impl std::error::Error + Send + Sync + 'static) -> Fault {
+pub(crate) fn refused(fault: impl std::error::Error + Send + Sync + 'static) -> Fault {
     Fault::Refused(Box::new(fault))
 }
 

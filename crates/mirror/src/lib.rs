@@ -11,6 +11,7 @@
 
 mod desk;
 mod error;
+mod images;
 mod lock;
 mod order;
 mod release;
@@ -19,7 +20,7 @@ mod wanted;
 
 pub use desk::{Mirror, Update};
 pub use error::MirrorError;
-pub use lock::{Lock, LockError, LockedFile, LockedRelease};
+pub use lock::{Lock, LockError, LockedFile, LockedImage, LockedRelease};
 pub use order::newer;
 pub use sources::{Listed, Plain, Signed, Sources, SourcesError};
 pub use wanted::{Wanted, systems};

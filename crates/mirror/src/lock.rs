@@ -16,7 +16,22 @@ const FORM: u32 = 1;
 pub struct Lock {
     /// Releases of systems, sorted.
     pub releases: Vec<LockedRelease>,
+    /// Container images, sorted.
+    pub images: Vec<LockedImage>,
     /// Anything else, sorted by path beneath `/assets/`.
+    pub files: Vec<LockedFile>,
+}
+
+/// A container image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedImage {
+    /// What the lab calls it.
+    pub name: String,
+    /// The processors that it is there for.
+    pub architectures: Vec<String>,
+    /// Its manifests, configurations and layers, by path beneath `/assets/`. Images may share them.
+    #[serde(rename = "file")]
     pub files: Vec<LockedFile>,
 }
 
@@ -61,6 +76,8 @@ struct Text {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     release: Vec<ReleaseText>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    image: Vec<LockedImage>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     file: Vec<LockedFile>,
 }
 
@@ -99,10 +116,11 @@ impl Lock {
             Ok(LockedRelease { system, architecture, version, channels, files })
         };
         let releases = text.release.into_iter().map(release).collect::<Result<Vec<_>, _>>()?;
-        let lock = Self { releases, files: text.file };
+        let lock = Self { releases, images: text.image, files: text.file };
         // What the Pi will read has to be what it takes.
         Versions::parse(&lock.versions().index()).map_err(|fault| LockError(fault.to_string()))?;
-        match lock.files.iter().find(|file| !is_plain(&file.path)) {
+        let images = lock.images.iter().flat_map(|image| &image.files);
+        match lock.files.iter().chain(images).find(|file| !is_plain(&file.path)) {
             Some(file) => Err(LockError(format!("{:?} cannot be the path of a file", file.path))),
             None => Ok(lock),
         }
@@ -120,6 +138,7 @@ impl Lock {
         let text = Text {
             version: FORM,
             release: self.releases.iter().map(release).collect(),
+            image: self.images.clone(),
             file: self.files.clone(),
         };
         // A text of strings and numbers can be written; were it not so, nothing of it would be read as a lock.
@@ -144,13 +163,19 @@ impl Lock {
         versions
     }
 
-    /// All files with their paths beneath `/assets/`.
-    pub fn all(&self) -> Vec<(String, &LockedFile)> {
-        let of = |release: &'_ LockedRelease| release.folder();
+    /// All files by their paths beneath `/assets/`.
+    pub fn all(&self) -> BTreeMap<String, &LockedFile> {
         let releases = self.releases.iter().flat_map(|release| {
-            release.files.iter().map(move |file| (format!("{}/{}", of(release), file.path), file))
+            let folder = release.folder();
+            release.files.iter().map(move |file| (format!("{folder}/{}", file.path), file))
         });
-        releases.chain(self.files.iter().map(|file| (file.path.clone(), file))).collect()
+        let images = self.images.iter().flat_map(|image| &image.files);
+        releases.chain(images.chain(&self.files).map(|file| (file.path.clone(), file))).collect()
+    }
+
+    /// The image of this name for these processors.
+    pub(crate) fn image(&self, name: &str, architectures: &[String]) -> Option<&LockedImage> {
+        self.images.iter().find(|image| image.name == name && image.architectures == architectures)
     }
 
     /// The release that serves a system in a channel.
@@ -178,6 +203,10 @@ impl Lock {
         let paths: BTreeSet<String> = paths.collect();
         let files = self.files.iter().filter(|file| paths.contains(&file.path));
         kept.files = files.cloned().collect();
+        let architectures = wanted::names_of_architectures(lab);
+        let images = lab.supplies.images.iter();
+        kept.images =
+            images.filter_map(|image| self.image(&image.to_string(), &architectures).cloned()).collect();
         *self = kept;
     }
 
@@ -188,7 +217,14 @@ impl Lock {
             systems.filter(|wanted| wanted.system != System::DebianRam && self.serves(wanted).is_none());
         let supplies = wanted::supplies(lab, sources).into_iter();
         let supplies = supplies.filter(|supply| !self.files.iter().any(|file| file.path == supply.path));
-        systems.map(|wanted| wanted.to_string()).chain(supplies.map(|supply| supply.path)).collect()
+        let architectures = wanted::names_of_architectures(lab);
+        let images = lab.supplies.images.iter().map(ToString::to_string);
+        let images = images.filter(|name| self.image(name, &architectures).is_none());
+        systems
+            .map(|wanted| wanted.to_string())
+            .chain(supplies.map(|supply| supply.path))
+            .chain(images)
+            .collect()
     }
 
     /// Puts a release into its place, or a channel to one that is there.
@@ -231,7 +267,9 @@ impl Lock {
         let gone = before.keys().filter(|key| !now.contains_key(key));
         lines.extend(gone.map(|key| format!("{}: not wanted any more", title(key))));
         let paths = |lock: &Self| -> BTreeMap<String, Digest> {
-            lock.files.iter().map(|file| (file.path.clone(), file.sha256)).collect()
+            let files = lock.files.iter().map(|file| (file.path.clone(), file.sha256));
+            // An image's name has its digest.
+            files.chain(lock.images.iter().map(|image| (image.name.clone(), Digest::of("")))).collect()
         };
         let (before, now) = (paths(old), paths(self));
         for (path, sha256) in &now {

@@ -2,6 +2,7 @@
 
 pub(crate) mod fedora;
 pub(crate) mod flatcar;
+pub(crate) mod oci;
 pub(crate) mod sums;
 pub(crate) mod talos;
 

@@ -118,8 +118,13 @@ pub(crate) fn supplies(lab: &Lab, sources: &Sources) -> Vec<Supply> {
     supplies
 }
 
+/// The same by their names, sorted.
+pub(crate) fn names_of_architectures(lab: &Lab) -> Vec<String> {
+    architectures(lab).into_iter().map(|architecture| architecture.to_string()).collect()
+}
+
 /// The processors of the machines that the lab starts by itself.
-fn architectures(lab: &Lab) -> BTreeSet<Architecture> {
+pub(crate) fn architectures(lab: &Lab) -> BTreeSet<Architecture> {
     let profiles = lab.nodes.iter().filter_map(|node| lab.profiles.get(node.boots()?));
     let found: BTreeSet<_> = profiles.filter_map(|profile| profile.architecture()).collect();
     if found.is_empty() { BTreeSet::from([Architecture::default()]) } else { found }

@@ -31,6 +31,17 @@ pub enum Target {
     /// `/assets/PATH`: the file at this path beneath what is served. Never empty, never absolute, without `.`
     /// and `..`.
     Asset(String),
+    /// `/v2/`: whether this is a registry of container images (OCI Distribution Specification 1.1).
+    Registry,
+    /// `/v2/NAME/manifests/REFERENCE`: what an image is made of, by its name and a tag or digest.
+    Manifest {
+        /// The repository.
+        repository: String,
+        /// A tag, or `sha256:` and a digest.
+        reference: String,
+    },
+    /// `/v2/NAME/blobs/DIGEST`: a part of an image, by its SHA-256 in small hexadecimal digits.
+    Blob(String),
     /// `/healthz`: whether the server answers.
     Health,
 }
@@ -114,6 +125,13 @@ impl Target {
             ["pki", "etcd.crt"] => Ok(Self::Authority(Authority::Etcd)),
             ["pki", "front-proxy.crt"] => Ok(Self::Authority(Authority::FrontProxy)),
             ["pki", "service-account.pub"] => Ok(Self::Authority(Authority::ServiceAccount)),
+            ["v2"] | ["v2", ""] => Ok(Self::Registry),
+            ["v2", name @ .., "manifests", reference] if is_repository(name) && !reference.is_empty() => {
+                Ok(Self::Manifest { repository: name.join("/"), reference: (*reference).to_owned() })
+            }
+            ["v2", name @ .., "blobs", digest] if is_repository(name) => {
+                digest_of(digest).map(Self::Blob).ok_or(TargetError::Unknown)
+            }
             ["ignition"] => selected(Selected::Ignition, query),
             ["cloud"] => selected(Selected::Cloud, query),
             ["generic"] => selected(Selected::Generic, query),
@@ -138,8 +156,19 @@ impl Target {
             Self::Node(mac, _) | Self::Ready(mac) | Self::Token(mac) | Self::Certificate(mac) => Some(*mac),
             Self::Boot | Self::Autoexec | Self::Grub(_) | Self::Asset(_) => None,
             Self::Authority(_) | Self::Health => None,
+            Self::Registry | Self::Manifest { .. } | Self::Blob(_) => None,
         }
     }
+}
+
+fn is_repository(name: &[&str]) -> bool {
+    !name.is_empty() && !name.contains(&"")
+}
+
+fn digest_of(text: &str) -> Option<String> {
+    let hex = text.strip_prefix("sha256:")?;
+    let small = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    (hex.len() == 64 && hex.bytes().all(small)).then(|| hex.to_owned())
 }
 
 fn selected(what: Selected, query: Option<&str>) -> Result<Target, TargetError> {

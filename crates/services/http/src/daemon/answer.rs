@@ -7,7 +7,10 @@ use pilotlight_http::{
     target::pairs,
 };
 use pilotlight_kit::beneath::BeneathError;
-use pilotlight_lab::{ConfigKind, Lab, MacAddr, Node};
+use pilotlight_lab::{
+    ConfigKind, Lab, MacAddr, Node,
+    registry::{self, Manifest},
+};
 use pilotlight_provision::PRESEED;
 
 use crate::{
@@ -17,6 +20,7 @@ use crate::{
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const BYTES: &str = "application/octet-stream";
 pub(crate) const NOBODY: &str = "no node has this hardware address";
 
 /// What an answer carries.
@@ -113,8 +117,11 @@ pub(crate) fn speaks_for(node: &Node, from: IpAddr) -> bool {
 }
 
 fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer {
-    if let Target::Asset(name) = target {
-        return asset(site, name, request);
+    match target {
+        Target::Asset(name) => return asset(site, name, content_type(name), request),
+        Target::Blob(sha256) => return asset(site, &registry::blob(sha256), BYTES, request),
+        Target::Manifest { repository, reference } => return manifest(site, repository, reference, request),
+        _ => {}
     }
     let lab = &site.lab();
     match target {
@@ -123,6 +130,7 @@ fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer 
         Target::Script(mac) => rendered(pilotlight_boot::ipxe_script(lab, *mac)),
         Target::Grub(name) => grub(lab, name),
         Target::Health => rendered("ok\n".to_owned()),
+        Target::Registry => rendered("{}\n".to_owned()),
         Target::Authority(authority) => certificates::authority(*authority),
         Target::Node(mac, name) => of_node(site, *mac, |text, _| text == name),
         Target::Matchbox(Selected::Grub, None) => grub(lab, "grub.cfg"),
@@ -140,9 +148,8 @@ fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer 
             _ => !matches!(kind, ConfigKind::Ignition | ConfigKind::CloudConfig),
         }),
         // These were dealt with before.
-        Target::Asset(_) | Target::Ready(_) | Target::Token(_) | Target::Certificate(_) => {
-            refusal(404, TargetError::Unknown)
-        }
+        Target::Asset(_) | Target::Blob(_) | Target::Manifest { .. } => refusal(404, TargetError::Unknown),
+        Target::Ready(_) | Target::Token(_) | Target::Certificate(_) => refusal(404, TargetError::Unknown),
     }
 }
 
@@ -178,7 +185,19 @@ fn content_of(kind: ConfigKind) -> &'static str {
     }
 }
 
-fn asset(site: &Site, name: &str, request: &Request) -> Answer {
+/// A manifest: its file's name says what it is.
+fn manifest(site: &Site, repository: &str, reference: &str, request: &Request) -> Answer {
+    let mut answer = refusal(404, "there is no such image");
+    for kind in Manifest::ALL {
+        answer = asset(site, &kind.path(repository, reference), kind.media_type(), request);
+        if answer.reply.status != 404 {
+            break;
+        }
+    }
+    answer
+}
+
+fn asset(site: &Site, name: &str, content_type: &'static str, request: &Request) -> Answer {
     let opened = match site.open(name) {
         Ok(opened) => opened,
         Err(error @ BeneathError::Io(_)) => return refusal(500, error),
@@ -206,7 +225,7 @@ fn asset(site: &Site, name: &str, request: &Request) -> Answer {
             return answer;
         }
     };
-    let content = (reply.status != 304).then(|| content_type(name));
+    let content = (reply.status != 304).then_some(content_type);
     let content = Reply { content, etag: Some(etag), ..reply };
     Answer {
         reply: content,
@@ -228,7 +247,7 @@ fn content_type(name: &str) -> &'static str {
         "ipxe" | "cfg" | "txt" => TEXT,
         "gz" => "application/gzip",
         "json" => "application/json",
-        _ => "application/octet-stream",
+        _ => BYTES,
     }
 }
 
