@@ -10,6 +10,7 @@ mod crowd;
 mod full;
 mod guard;
 mod hostile;
+mod images;
 mod installs;
 mod keeper;
 mod leases;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
             ("http-channels", channels::chosen),
             ("http-installs", installs::once),
             ("http-certificates", certificates::by_token),
+            ("http-images", images::by_skopeo),
             ("http-crowd", crowd::crowd),
             ("http-restart", crowd::restart),
             ("dns-drill", names::drill),

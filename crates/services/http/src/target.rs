@@ -266,6 +266,24 @@ mod tests {
         check("/node/52-54-00-12-34-56/preseed.cfg", page("preseed.cfg"));
         check("/node/52:54:00:12:34:56/user-data", page("user-data"));
         check("/node/52-54-00-12-34-56/ready", Ok(Target::Ready(mac)));
+        check("/node/52-54-00-12-34-56/token", Ok(Target::Token(mac)));
+        check("/node/52-54-00-12-34-56/certificate", Ok(Target::Certificate(mac)));
+        check("/pki/etcd.crt", Ok(Target::Authority(Authority::Etcd)));
+        check("/pki/root.crt", Err(Unknown));
+        check("/v2", Ok(Target::Registry));
+        check("/v2/", Ok(Target::Registry));
+        let digest = "ab".repeat(32);
+        check(&format!("/v2/lab/pause/blobs/sha256:{digest}"), Ok(Target::Blob(digest.clone())));
+        check(&format!("/v2/pause/blobs/sha256:{}", digest.to_uppercase()), Err(Unknown));
+        check(&format!("/v2/blobs/sha256:{digest}"), Err(Unknown));
+        let manifest = |repository: &str, reference: &str| {
+            Ok(Target::Manifest { repository: repository.to_owned(), reference: reference.to_owned() })
+        };
+        check("/v2/pause/manifests/3.10?ns=registry.k8s.io", manifest("pause", "3.10"));
+        check("/v2/a/manifests/b/manifests/sha256:00", manifest("a/manifests/b", "sha256:00"));
+        check("/v2/a//manifests/b", Err(Unknown));
+        check("/v2/a/../manifests/b", Err(Climbs));
+        check("/v2/a/tags/list", Err(Unknown));
         check("/node/52-54-00-12-34-56/", Err(Unknown));
         check("/node/52-54-00-12-34-56", Err(Unknown));
         check("/node/52-54-00-12-34-56/a/b", Err(Unknown));
