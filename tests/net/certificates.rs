@@ -51,6 +51,10 @@ role = "worker"
 const ONE: &str = "http://10.77.0.1/node/52-54-00-00-00-11";
 const TWO: &str = "http://10.77.0.1/node/52-54-00-00-00-12";
 
+/// How the first node fetches its token.
+const FETCH: [&str; 3] =
+    ["--data-urlencode", "request@own.csr", "http://10.77.0.1/node/52-54-00-00-00-11/token"];
+
 struct Desk {
     stage: Stage,
     pkid: Daemon,
@@ -177,26 +181,42 @@ impl Desk {
     }
 
     fn is_for_armed_nodes(&self) -> Result<()> {
+        self.request("own")?;
+        self.request("other")?;
         ensure!(self.fetched(&["http://10.77.0.1/pki/etcd.crt"])?.starts_with("-----BEGIN CERTIFICATE"));
         ensure!(
             self.answered(&["http://10.77.0.1/pki/root.crt"])?.ends_with("404"),
             "the root is handed out"
         );
         let post = format!("{ONE}/token");
-        self.refused("a node that is not armed", &["-d", "", &post], false)?;
+        let with = ["--data-urlencode", "request@own.csr"];
+        let own = [&with[..], &[&post]].concat();
+        self.refused("a node that is not armed", &own, false)?;
         let said = must(&mut self.pilotctl(&["arm", "one"])?, LIMIT)?.text;
         ensure!(said.contains("within 30 minutes"), "{said}");
         let before = self.told(true);
-        let said = self.answered_elsewhere(&["-d", "", &post])?;
+        let said = self.answered_elsewhere(&own)?;
         self.was_refused("another address", &said, before, true)?;
+        // Whose name was used, and by whom.
+        self.pkid.event("who it was", |event| {
+            event["stage"] == "alarm"
+                && event["node"] == "one"
+                && event["mac"] == "52:54:00:00:00:11"
+                && event["from"] == "10.77.0.1"
+        })?;
         ensure!(self.answered(&[&post])?.ends_with("405"), "a token is handed out to whoever looks");
-        self.refused("a node that is not armed", &["-d", "", &format!("{TWO}/token")], false)
+        ensure!(self.answered(&["-d", "x=y", &post])?.ends_with("400"), "a token is for no key");
+        self.refused("a request that is none", &["-d", "request=x", &post], false)?;
+        self.refused("another one's name", &[&with[..], &[&format!("{TWO}/token")]].concat(), false)
     }
 
     fn token(&self) -> Result<String> {
-        let lost = self.fetched(&["-d", "", &format!("{ONE}/token")])?;
-        let token = self.fetched(&["-d", "", &format!("{ONE}/token")])?.trim().to_owned();
+        let lost = self.fetched(&FETCH)?;
+        let token = self.fetched(&FETCH)?.trim().to_owned();
         ensure!(token.len() == 64 && token != lost.trim(), "no token: {token:?}");
+        // Whoever comes second, from the node's own address even, takes nothing from it.
+        let other = ["--data-urlencode", "request@other.csr", FETCH[2]];
+        self.refused("another key for the same arm", &other, true)?;
         fs::write(self.stage.path("token"), &token)?;
         fs::write(self.stage.path("lost"), lost)?;
         // Whatever is selected by a query, and whatever is the same at every start, has none.
@@ -223,7 +243,6 @@ impl Desk {
     }
 
     fn is_issued_once(&self) -> Result<String> {
-        self.request("own")?;
         let asks = Self::asks(ONE, "token", "own.csr", "kubelet");
         let asks: Vec<&str> = asks.iter().map(String::as_str).collect();
         // Nobody has vouched for the Pi's clock yet.
@@ -252,7 +271,6 @@ impl Desk {
     }
 
     fn is_for_nobody_else(&self, chain: &str) -> Result<()> {
-        self.request("other")?;
         fs::write(self.stage.path("none"), "0".repeat(64))?;
         let cases = [
             ("another key", ONE, "token", "other.csr", "kubelet", true),
@@ -272,14 +290,14 @@ impl Desk {
         let before = self.told(true);
         let said = self.answered_elsewhere(&asks)?;
         self.was_refused("a replay from another address", &said, before, true)?;
-        self.refused(
-            "a token for one that has its certificates",
-            &["-d", "", &format!("{ONE}/token")],
-            false,
-        )?;
         ensure!(self.fetched(&asks)? == chain, "the node itself was shut out by the others");
+        // It has lost its token: another one, and with that what it was given before.
+        let again = self.fetched(&FETCH)?;
+        self.refused("a token that was replaced", &asks, false)?;
+        fs::write(self.stage.path("token"), again)?;
+        ensure!(self.fetched(&asks)? == chain, "the same key has another certificate");
         let unknown = "http://10.77.0.1/node/52-54-00-00-00-99/token";
-        ensure!(self.answered(&["-d", "", unknown])?.ends_with("404"));
+        ensure!(self.answered(&["-d", "request=x", unknown])?.ends_with("404"));
         let nonsense = Self::asks(ONE, "token", "own.csr", "root");
         let nonsense: Vec<&str> = nonsense.iter().map(String::as_str).collect();
         ensure!(self.answered(&nonsense)?.ends_with("400"), "there is a purpose that there is not");
@@ -291,7 +309,7 @@ impl Desk {
         let mut stream = std::os::unix::net::UnixStream::connect(self.stage.path("pki.sock"))?;
         stream.write_all(&[&line[..], b"\n"].concat())?;
         thread::sleep(Duration::from_millis(2500));
-        self.refused("a window that has closed", &["-d", "", &format!("{ONE}/token")], false)?;
+        self.refused("a window that has closed", &FETCH, false)?;
         let why =
             |event: &Value| event["reason"].as_str().is_some_and(|why| why.contains("window has closed"));
         self.pkid.event("why", why).map(drop)
@@ -301,7 +319,7 @@ impl Desk {
     fn waits_for_nobody(&mut self) -> Result<()> {
         let pid = Pid::from_raw(self.pkid.pid() as i32).context("it has no number")?;
         kill_process(pid, Signal::STOP)?;
-        let mut waiting = self.curl(&["-d", "", &format!("{ONE}/token")])?;
+        let mut waiting = self.curl(&FETCH)?;
         let mut waiting = waiting.stdout(Stdio::null()).spawn()?;
         thread::sleep(Duration::from_millis(300));
         let health = self.fetched(&["--max-time", "3", "http://10.77.0.1/healthz"]);
@@ -309,7 +327,7 @@ impl Desk {
         ensure!(health? == "ok\n" && waiting.wait()?.success(), "the server waits for the authority");
 
         self.pkid.kill()?;
-        let said = self.answered(&["-d", "", &format!("{ONE}/token")])?;
+        let said = self.answered(&FETCH)?;
         ensure!(said.ends_with("503"), "without the authority it says {said}");
         let own = rustix::process::getuid().as_raw().to_string();
         let [socket, state, built, set] =
@@ -339,12 +357,12 @@ impl Desk {
         ensure!(config.contains("kubernetes-admin") && config.contains("10.77.0.13"), "{config}");
         let again = run(&mut self.pilotctl(&["kubeconfig", "--out", "config"])?, LIMIT)?;
         ensure!(!again.status.success(), "a file was written over");
-        let with = |words: &[&str], passphrase: &str, out: &str| -> Result<bool> {
+        let with = |words: &[&str], said: &str, out: &str| -> Result<bool> {
             let mut command = self.pilotctl(words)?;
             command.stdin(Stdio::piped()).stdout(File::create(self.stage.path(out))?);
             let mut child = command.spawn()?;
             let mut stdin = child.stdin.take().context("no standard input")?;
-            writeln!(stdin, "{passphrase}")?;
+            writeln!(stdin, "{said}")?;
             drop(stdin);
             Ok(child.wait()?.success())
         };
@@ -358,6 +376,16 @@ impl Desk {
             "the backup is worth nothing"
         );
         ensure!(!with(&["ca", "backup"], "short", "said")?, "a short passphrase was taken");
+        ensure!(with(&["ca", "backup", "another"], "correct horse battery", "said")?, "no backup in a file");
+        ensure!(
+            !with(&["ca", "backup", "another"], "correct horse battery", "said")?,
+            "a backup was written over"
+        );
+        let piped = fs::read_to_string(self.stage.path("another"))?;
+        ensure!(
+            with(&["ca", "restore", "-"], &format!("correct horse battery\n{piped}"), "said")?,
+            "a backup that is piped in is worth nothing"
+        );
         let shown = must(&mut self.pilotctl(&["ca", "show"])?, LIMIT)?.text;
         ensure!(shown == fs::read_to_string(self.stage.path("trusted"))?, "another authority is shown");
         Ok(())

@@ -5,7 +5,7 @@
 
 use std::{
     fs::OpenOptions,
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,7 +16,9 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::{Args, Subcommand};
 use pilotlight_kit::line;
 use pilotlight_lab::paths;
-use pilotlight_pki::{Answer, LONGEST_LINE, Question, SHORTEST_PASSPHRASE};
+use pilotlight_pki::{Answer, LONGEST_LINE, Question};
+
+use crate::passphrase;
 
 /// A backup takes the Pi a second or two.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,14 +41,18 @@ pub(crate) enum Verb {
         #[command(flatten)]
         authority: Authority,
     },
-    /// Writes a backup of all keys to standard output, sealed with the passphrase that is the first line of standard input.
+    /// Writes a backup of all keys to standard output or into a file. What seals it is asked for, or is the first line of
+    /// standard input.
     Backup {
+        /// A new file to write it into.
+        file: Option<PathBuf>,
         #[command(flatten)]
         authority: Authority,
     },
-    /// Takes the keys of a backup in place of those in force. The passphrase is the first line of standard input.
+    /// Takes the keys of a backup in place of those in force. What sealed it is asked for, or is the first line of standard
+    /// input.
     Restore {
-        /// The backup.
+        /// The backup; `-` for what comes on standard input behind the passphrase.
         file: PathBuf,
         #[command(flatten)]
         authority: Authority,
@@ -70,23 +76,28 @@ pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
             };
             print!("{found}");
         }
-        Verb::Backup { authority } => {
+        Verb::Backup { file, authority } => {
             ensure!(
-                !io::stdout().is_terminal(),
-                "a backup is no text: send it into a file, `pilotctl ca backup > FILE`"
+                file.is_some() || !io::stdout().is_terminal(),
+                "a backup is nothing to read: name a new file, `pilotctl ca backup FILE`"
             );
-            let passphrase = passphrase()?;
-            let Answer::Backup { backup } = authority.ask(&Question::Backup { passphrase })? else {
+            let question = Question::Backup { passphrase: passphrase::ask(true)? };
+            let Answer::Backup { backup } = authority.ask(&question)? else {
                 bail!("the certificate authority answered something else");
             };
-            println!("{backup}");
+            write(file.as_deref(), &format!("{backup}\n"))?;
         }
         Verb::Restore { file, authority } => {
-            let backup =
-                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-            ensure!(BASE64_STANDARD.decode(backup.trim()).is_ok(), "{} is no backup", file.display());
-            let question = Question::Restore { passphrase: passphrase()?, backup: backup.trim().to_owned() };
-            authority.ask(&question)?;
+            let passphrase = passphrase::ask(false)?;
+            let backup = if file.as_os_str() == "-" {
+                io::read_to_string(io::stdin()).context("no backup came")?
+            } else {
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+            };
+            let backup = backup.trim().to_owned();
+            let whole = !backup.is_empty() && BASE64_STANDARD.decode(&backup).is_ok();
+            ensure!(whole, "{} is no backup", file.display());
+            authority.ask(&Question::Restore { passphrase, backup })?;
             println!("the keys of the backup are in force: nodes have to fetch their certificates anew");
         }
     }
@@ -98,13 +109,20 @@ pub(crate) fn kubeconfig(authority: &Authority, out: Option<&Path>) -> anyhow::R
     let Answer::Kubeconfig { text } = authority.ask(&Question::Kubeconfig {})? else {
         bail!("the certificate authority answered something else");
     };
-    let Some(path) = out else {
+    write(out, &text)
+}
+
+/// Writes what is secret to standard output, or into a new file that nobody else may read.
+fn write(path: Option<&Path>, text: &str) -> anyhow::Result<()> {
+    let Some(path) = path else {
         print!("{text}");
         return Ok(());
     };
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.with_context(|| format!("cannot make the new file {}", path.display()))?;
-    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Lets a node fetch the token that it asks for certificates with.
@@ -131,13 +149,4 @@ impl Authority {
             Err(fault) => bail!("the certificate authority's answer is wrong at byte {}", fault.column()),
         }
     }
-}
-
-fn passphrase() -> anyhow::Result<String> {
-    if io::stdin().is_terminal() {
-        eprint!("Passphrase of {SHORTEST_PASSPHRASE} characters or more (it is shown): ");
-    }
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).context("no passphrase came")?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }

@@ -12,6 +12,7 @@ mod events;
 mod install;
 mod line;
 mod node;
+mod passphrase;
 mod power;
 mod ready;
 mod state;

@@ -1,8 +1,8 @@
 //! Which nodes may ask for certificates just now, and with what.
 //!
-//! A token stops whoever reads it late or sends it again. It does not stop someone who changes what travels while a
-//! node boots: that one can take the token before the node has used it, and the node's own attempt then raises the
-//! alarm.
+//! The first key that asks after a node was armed is the one that the arm serves. So a token is worth nothing to whoever
+//! reads it, then or later, without that key. It does not stop someone who asks before the node does: the node's own
+//! attempt then raises the alarm.
 //!
 //! `now` is in seconds of a clock that never steps back and starts anew with the Pi, because the Pi's time of day does
 //! step. So arms do not outlive a restart of the Pi, and are not kept.
@@ -101,6 +101,17 @@ pub enum NotArmed {
     Window(u64),
 }
 
+/// A question for a token: who asks, from where, for which key.
+#[derive(Debug, Clone, Copy)]
+pub struct Fetch {
+    /// The hardware address that the peer says is its.
+    pub mac: MacAddr,
+    /// The address that the question came from.
+    pub address: Ipv4Addr,
+    /// The digest of the key that certificates will be asked for with.
+    pub key: [u8; 32],
+}
+
 /// A question for a certificate: who asks, from where, with what, for which key and purpose.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
@@ -121,8 +132,8 @@ pub struct Ask<'a> {
 pub enum Verdict {
     /// Sign for this node, then [`Arms::burn`].
     Issue(String),
-    /// The same question was answered already: the answer was this.
-    Again(String),
+    /// The same question of this node was answered already: the answer was this.
+    Again(String, String),
 }
 
 /// Why one that asks gets nothing. For the record; the peer hears [`OUTSIDE`].
@@ -146,12 +157,10 @@ pub enum Refusal {
     /// The node's time is over.
     #[error("the window has closed: arm the node again")]
     Expired,
-    /// The node has certificates from this arm, and with them it needs no other token.
-    #[error("the node has used its token already: arm it again")]
-    Used,
-    /// The token was used with another key.
+    /// Another key was first.
     #[error(
-        "the token was used with another key already: the node or whoever was before it is not who it says"
+        "another key has asked since the node was armed: the node has begun anew, and is to be armed again, or one of the \
+         two is not who it says"
     )]
     OtherKey,
 }
@@ -167,11 +176,18 @@ impl Refusal {
 struct Arm {
     armed: Armed,
     closes: u64,
-    /// Of the token, once the node has fetched one.
-    digest: Option<[u8; 32]>,
-    /// The one key that this token serves, from its first use on.
-    key: Option<[u8; 32]>,
+    /// What the node holds, once it has fetched it.
+    held: Option<Held>,
     issued: BTreeMap<Purpose, String>,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// The digest of its token.
+    token: [u8; 32],
+    /// The one key that the arm serves.
+    key: [u8; 32],
 }
 
 impl Arm {
@@ -203,29 +219,23 @@ impl Arms {
             return Err(NotArmed::Window(armed.window));
         }
         let closes = now.saturating_add(armed.window);
-        let arm = Arm { closes, digest: None, key: None, issued: BTreeMap::new(), armed };
+        let arm = Arm { closes, held: None, issued: BTreeMap::new(), armed };
         self.0.insert(arm.armed.mac, arm);
         Ok(())
     }
 
-    /// Hands a node this token, which is to be new, and says which node it is. Until it has used one it may fetch another,
-    /// since answers get lost; the one before then counts no more.
+    /// Hands a node this token, which is to be new, and says which node it is. The first key that asks is the one that the arm
+    /// serves; with it the node may fetch another token, since answers get lost, and the one before then counts no more.
     ///
     /// # Errors
     /// The reason why not, for the record alone.
-    pub fn hand(
-        &mut self,
-        now: u64,
-        mac: MacAddr,
-        address: Ipv4Addr,
-        token: &Token,
-    ) -> Result<String, Refusal> {
-        let arm = self.0.get_mut(&mac).ok_or(Refusal::NotArmed)?;
-        arm.open(now, address)?;
-        if arm.key.is_some() {
-            return Err(Refusal::Used);
+    pub fn hand(&mut self, now: u64, fetch: Fetch, token: &Token) -> Result<String, Refusal> {
+        let arm = self.0.get_mut(&fetch.mac).ok_or(Refusal::NotArmed)?;
+        arm.open(now, fetch.address)?;
+        if arm.held.is_some_and(|held| !same(&held.key, &fetch.key)) {
+            return Err(Refusal::OtherKey);
         }
-        arm.digest = Some(sha256(&token.0));
+        arm.held = Some(Held { token: sha256(&token.0), key: fetch.key });
         Ok(arm.armed.node.clone())
     }
 
@@ -237,7 +247,7 @@ impl Arms {
         let digest = sha256(&ask.token.0);
         // Every arm is compared, so that the time taken does not tell whose token it was.
         let owner = self.0.values().fold(None, |found, arm| {
-            if arm.digest.is_some_and(|own| same(&own, &digest)) { Some(arm) } else { found }
+            if arm.held.is_some_and(|held| same(&held.token, &digest)) { Some(arm) } else { found }
         });
         let arm = match (owner, self.0.get(&ask.mac)) {
             (Some(arm), _) if arm.armed.mac == ask.mac => arm,
@@ -246,24 +256,22 @@ impl Arms {
             (None, None) => return Err(Refusal::NotArmed),
         };
         arm.open(now, ask.address)?;
-        if arm.key.is_some_and(|key| !same(&key, &ask.key)) {
+        if arm.held.is_none_or(|held| !same(&held.key, &ask.key)) {
             return Err(Refusal::OtherKey);
         }
         Ok(match arm.issued.get(&ask.purpose) {
-            Some(certificate) => Verdict::Again(certificate.clone()),
+            Some(certificate) => Verdict::Again(arm.armed.node.clone(), certificate.clone()),
             None => Verdict::Issue(arm.armed.node.clone()),
         })
     }
 
-    /// Notes what was answered, so that from now on the token serves this key alone and the same question gets the same
-    /// answer. Call it before the answer leaves.
+    /// Notes what was answered, so that from now on the same question gets the same answer. Call it before the answer leaves.
     ///
     /// # Errors
     /// As [`Self::ask`], which is asked once more: nothing is noted for one that may not ask.
     pub fn burn(&mut self, now: u64, ask: Ask<'_>, certificate: &str) -> Result<(), Refusal> {
         self.ask(now, ask)?;
         let arm = self.0.get_mut(&ask.mac).ok_or(Refusal::NotArmed)?;
-        arm.key = Some(ask.key);
         if let Entry::Vacant(place) = arm.issued.entry(ask.purpose) {
             place.insert(certificate.to_owned());
         }

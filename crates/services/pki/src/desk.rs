@@ -3,6 +3,8 @@
 //! Each question is one line of JSON with `ask` and what belongs to it, each answer one line of JSON with `answer`:
 //!
 //! ```json
+//! {"ask":"token","mac":"52:54:00:77:00:02","address":"10.77.0.12","request":"-----BEGIN CERTIFICATE REQUEST-----\n…"}
+//! {"answer":"token","token":"<64 hex digits>"}
 //! {"ask":"issue","token":"<64 hex digits>","mac":"52:54:00:77:00:02","address":"10.77.0.12",
 //!  "purpose":"kubelet","request":"-----BEGIN CERTIFICATE REQUEST-----\n…"}
 //! {"answer":"issued","chain":"-----BEGIN CERTIFICATE-----\n…"}
@@ -21,7 +23,7 @@ use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Armed, Arms, Ask, Authority, Branch, Clock, OUTSIDE, Purpose, Request, Token, Verdict, admin_leaf,
+    Armed, Arms, Ask, Authority, Branch, Clock, Fetch, OUTSIDE, Purpose, Request, Token, Verdict, admin_leaf,
     kubeconfig, node_leaf, restore, seal,
 };
 
@@ -53,6 +55,8 @@ pub enum Question {
         mac: String,
         /// Where the question came from.
         address: Ipv4Addr,
+        /// PKCS #10 in PEM, by the key that certificates will be asked for with.
+        request: String,
     },
     /// No question: the firmware of this node has begun to boot.
     Booted {
@@ -159,10 +163,27 @@ pub enum Record {
     Handed(String),
     /// A node was given a certificate for this purpose.
     Issued(String, Purpose),
+    /// A node was given the one that it had been given already.
+    Again(String, Purpose),
     /// A kubeconfig or backup left, or a backup came.
     Keys(&'static str),
-    /// Nothing was given, for this reason; whether a person should look.
-    Refused(String, bool),
+    /// Nothing was given.
+    Refused(Denial),
+}
+
+/// What is kept of a question that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// Why.
+    pub reason: String,
+    /// Whether a person should look.
+    pub alarm: bool,
+    /// The hardware address that the peer said is its.
+    pub mac: Option<MacAddr>,
+    /// The node of the lab with that address, whoever it was that asked.
+    pub node: Option<String>,
+    /// Where the question came from.
+    pub from: Option<Ipv4Addr>,
 }
 
 /// All that the daemon holds in memory.
@@ -188,7 +209,13 @@ pub struct Now<'a> {
 }
 
 /// Why nothing was given, and whether it is an alarm.
-struct No(String, bool);
+pub(crate) struct No(pub(crate) String, pub(crate) bool);
+
+/// The authority of a backup in base64.
+pub(crate) fn restored(backup: &str, passphrase: &str) -> Result<Authority, No> {
+    let backup = BASE64_STANDARD.decode(backup).map_err(|_| no("the backup is no base64"))?;
+    restore(&backup, passphrase).map_err(no)
+}
 
 fn no(reason: impl ToString) -> No {
     No(reason.to_string(), false)
@@ -208,6 +235,16 @@ impl Question {
             .map_err(|fault| format!("the question is wrong at byte {}", fault.column()))
     }
 
+    /// The hardware address that a peer on the wire says is its, and where it asks from.
+    fn peer(&self) -> Option<(Option<MacAddr>, Ipv4Addr)> {
+        match self {
+            Self::Token { mac, address, .. } | Self::Issue { mac, address, .. } => {
+                Some((mac.parse().ok(), *address))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether this caller may ask it at all.
     pub fn open_to(&self, caller: Caller) -> bool {
         match caller {
@@ -221,22 +258,31 @@ impl Question {
 impl Desk {
     /// Answers one line.
     pub fn answer(&mut self, line: &[u8], caller: Caller, now: Now<'_>) -> (Answer, Option<Record>) {
-        let outcome = match Question::read(line) {
+        let question = Question::read(line);
+        let peer = question.as_ref().ok().and_then(Question::peer);
+        let outcome = match question {
             Ok(question) if question.open_to(caller) => self.decide(question, now),
             Ok(_) => Err(No("it is not for whoever asks here".to_owned(), true)),
             Err(fault) => Err(No(fault, false)),
         };
         outcome.unwrap_or_else(|No(reason, alarm)| {
             let told = if caller == Caller::Operator { reason.clone() } else { OUTSIDE.to_owned() };
-            (Answer::Refused { reason: told }, Some(Record::Refused(reason, alarm)))
+            let mac = peer.and_then(|(mac, _)| mac);
+            let node = mac.and_then(|mac| now.lab.node_by_mac(mac)).map(|node| node.name.clone());
+            let from = peer.map(|(_, from)| from);
+            (
+                Answer::Refused { reason: told },
+                Some(Record::Refused(Denial { reason, alarm, mac, node, from })),
+            )
         })
     }
 
     fn decide(&mut self, question: Question, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {
         match question {
-            Question::Token { mac, address } => {
+            Question::Token { mac, address, request } => {
                 let mac: MacAddr = mac.parse().map_err(no)?;
-                self.hand(mac, address, now)
+                let request = Request::read(request.as_bytes()).map_err(no)?;
+                self.hand(Fetch { mac, address, key: request.fingerprint() }, now)
             }
             Question::Booted { node } => Ok(self.booted(&node, now)),
             Question::Issue { token, mac, address, purpose, request } => {
@@ -257,8 +303,7 @@ impl Desk {
                 Ok((Answer::Backup { backup: BASE64_STANDARD.encode(sealed) }, Some(Record::Keys("backup"))))
             }
             Question::Restore { passphrase, backup } => {
-                let backup = BASE64_STANDARD.decode(backup).map_err(|_| no("the backup is no base64"))?;
-                self.authority = restore(&backup, &passphrase).map_err(no)?;
+                self.authority = restored(&backup, &passphrase)?;
                 // What was armed was armed for the other authority.
                 self.arms = Arms::default();
                 Ok((Answer::Restored, Some(Record::Keys("restore"))))
@@ -275,7 +320,9 @@ impl Desk {
         self.arms.tidy(now.boot);
         let refused = |refusal: crate::Refusal| No(refusal.to_string(), refusal.alarm());
         let node = match self.arms.ask(now.boot, ask).map_err(refused)? {
-            Verdict::Again(chain) => return Ok((Answer::Issued { chain }, None)),
+            Verdict::Again(node, chain) => {
+                return Ok((Answer::Issued { chain }, Some(Record::Again(node, ask.purpose))));
+            }
             Verdict::Issue(node) => node,
         };
         // By name and hardware address: the lab may have changed since the node was armed.
@@ -304,6 +351,12 @@ impl Desk {
                 "{name} has no address of its own, which its token is bound to: give it one in lab.toml"
             ))
         })?;
+        if !now.lab.is_enrolled(node) {
+            return Err(no(format!(
+                "{name} has no part in a cluster, so there are no certificates for it: give it a `role`, and the lab a \
+                 `[kubernetes]`, in lab.toml"
+            )));
+        }
         let profile = node.profile.as_ref().and_then(|name| now.lab.profiles.get(name));
         let allowed = profile.map_or(Arming::Operator, |profile| profile.arming);
         let armed = Armed { node: name.to_owned(), mac: node.mac, address, allowed, by, window };
@@ -317,17 +370,12 @@ impl Desk {
         (Answer::Noted, self.arm(name, Arming::Itself, BOOT_WINDOW, now).ok())
     }
 
-    fn hand(
-        &mut self,
-        mac: MacAddr,
-        address: Ipv4Addr,
-        now: Now<'_>,
-    ) -> Result<(Answer, Option<Record>), No> {
+    fn hand(&mut self, fetch: Fetch, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {
         let mut bits = [0; 32];
         now.random.fill(&mut bits).map_err(|_| no("the kernel gave no randomness"))?;
         let token = Token::new(bits);
-        let refused = |refusal: crate::Refusal| No(format!("{mac}: {refusal}"), refusal.alarm());
-        let node = self.arms.hand(now.boot, mac, address, &token).map_err(refused)?;
+        let refused = |refusal: crate::Refusal| No(refusal.to_string(), refusal.alarm());
+        let node = self.arms.hand(now.boot, fetch, &token).map_err(refused)?;
         Ok((Answer::Token { token: token.reveal() }, Some(Record::Handed(node))))
     }
 

@@ -10,9 +10,10 @@
 //! `kubernetes.default`.
 //!
 //! [`Desk`] answers the lines of a Unix socket. The daemon around it, `pilotlight-pkid`, knows who asks, keeps the keys
-//! and tells the records as events; it is not on the card yet.
+//! and tells the records as events.
 //!
-//! What asks for a certificate goes through these in order: [`Request::read`], [`Arms::ask`], [`node_leaf`],
+//! A node that is armed ([`Arms::arm`]) fetches a token for its key ([`Arms::hand`]). What asks for a certificate with it
+//! goes through these in order: [`Request::read`], [`Arms::ask`], [`node_leaf`],
 //! [`Authority::issue`], [`Arms::burn`], and only then is answered. What is armed and what was issued is in memory
 //! alone: a node whose answer was lost with the daemon is armed again. A peer that is refused hears [`OUTSIDE`] whatever
 //! the reason.
@@ -20,15 +21,17 @@
 mod arms;
 mod authority;
 mod backup;
+mod closed;
 mod desk;
 mod kubeconfig;
 mod leaf;
 mod request;
 
-pub use arms::{Armed, Arms, Ask, LONGEST_WINDOW, NotArmed, OUTSIDE, Refusal, Token, Verdict};
+pub use arms::{Armed, Arms, Ask, Fetch, LONGEST_WINDOW, NotArmed, OUTSIDE, Refusal, Token, Verdict};
 pub use authority::{Authority, Branch, Clock, Fault, Issued, TimeTrust, YEARS};
 pub use backup::{BackupError, SHORTEST_PASSPHRASE, restore, seal};
-pub use desk::{Answer, Caller, Desk, LONGEST_LINE, Now, Question, Record};
+pub use closed::Closed;
+pub use desk::{Answer, Caller, Denial, Desk, LONGEST_LINE, Now, Question, Record};
 pub use kubeconfig::kubeconfig;
 pub use leaf::{Leaf, LeafError, Name, Purpose, admin_leaf, node_leaf};
 pub use request::{LONGEST_REQUEST, Request, RequestError};

@@ -112,9 +112,30 @@ fn a_caller_that_drips_does_not_hold_up_the_others() {
 #[test]
 fn damaged_keys_are_no_reason_to_make_new_ones() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(folder.path().join("state")).expect("made");
-    std::fs::write(folder.path().join("state/authority.json"), "{").expect("written");
-    let mut daemon = start(folder.path(), "operator");
-    assert!(!daemon.0.wait().expect("it ends").success());
-    assert_eq!(std::fs::read(folder.path().join("state/authority.json")).expect("it is there"), b"{");
+    let at = folder.path();
+    let (public, backup) = {
+        let _daemon = start(at, "operator");
+        let backup = ask(at, &json!({"ask": "backup", "passphrase": "correct horse battery"}));
+        (ask(at, &json!({"ask": "public"})), backup["backup"].clone())
+    };
+    let file = |name: &str| std::fs::read(at.join("state").join(name)).expect("it is there");
+    std::fs::write(at.join("state/authority.json"), "{").expect("written");
+    {
+        let _daemon = start(at, "wire");
+        assert_eq!(ask(at, &json!({"ask": "public"})), json!({"answer": "refused", "reason": "refused"}));
+    }
+    {
+        let _daemon = start(at, "operator");
+        let told = ask(at, &json!({"ask": "public"}))["reason"].to_string();
+        assert!(told.contains("state/authority.json is damaged"), "{told}");
+        let wrong = json!({"ask": "restore", "passphrase": "wrong horse battery", "backup": backup});
+        assert_eq!(ask(at, &wrong)["answer"], "refused");
+        assert_eq!(file("authority.json"), b"{");
+        let restore = json!({"ask": "restore", "passphrase": "correct horse battery", "backup": backup});
+        assert_eq!(ask(at, &restore)["answer"], "restored");
+        assert_eq!(ask(at, &json!({"ask": "public"})), public, "it goes on with what was brought");
+    }
+    assert_eq!(file("authority.damaged"), b"{");
+    let _daemon = start(at, "wire");
+    assert_eq!(ask(at, &json!({"ask": "public"})), public, "what was brought outlives the daemon");
 }

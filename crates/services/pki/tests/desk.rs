@@ -2,7 +2,7 @@
 
 use pilotlight_lab::{Arming, Lab};
 use pilotlight_pki::{
-    Answer, Arms, Authority, Caller, Clock, Desk, Now, OUTSIDE, Question, Record, TimeTrust,
+    Answer, Arms, Authority, Caller, Clock, Closed, Desk, Now, OUTSIDE, Question, Record, TimeTrust,
 };
 use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair};
@@ -24,6 +24,10 @@ fn say(desk: &mut Desk, caller: Caller, line: &serde_json::Value) -> (Answer, Op
     desk.answer(line.to_string().as_bytes(), caller, Now { boot: 100, clock, lab: &lab, random: &random })
 }
 
+fn purpose_of(line: &serde_json::Value) -> &str {
+    line["purpose"].as_str().unwrap_or_default()
+}
+
 fn request() -> String {
     let key = KeyPair::generate().expect("a key");
     CertificateParams::default().serialize_request(&key).expect("a request").pem().expect("PEM")
@@ -31,7 +35,9 @@ fn request() -> String {
 
 fn refused(outcome: &(Answer, Option<Record>)) -> Option<(&str, &str, bool)> {
     match outcome {
-        (Answer::Refused { reason }, Some(Record::Refused(record, alarm))) => Some((reason, record, *alarm)),
+        (Answer::Refused { reason }, Some(Record::Refused(denial))) => {
+            Some((reason, &denial.reason, denial.alarm))
+        }
         _ => None,
     }
 }
@@ -45,13 +51,21 @@ fn an_armed_node_gets_its_certificate_once_and_the_wire_hears_no_reason() {
         panic!("not armed");
     };
     assert_eq!(node, "node2");
-    let fetch = json!({"ask": "token", "mac": "52:54:00:77:00:02", "address": "10.77.0.12"});
+    let own = request();
+    let fetch = json!({
+        "ask": "token", "mac": "52:54:00:77:00:02", "address": "10.77.0.12", "request": own,
+    });
     let (Answer::Token { .. }, Some(Record::Handed(_))) = say(&mut desk, Caller::Wire, &fetch) else {
         panic!("no token");
     };
     // The answer was lost: it gets another one, and the first counts no more.
     let (Answer::Token { token }, _) = say(&mut desk, Caller::Wire, &fetch) else { panic!("no other token") };
-    for (field, value, alarm) in [("address", "10.77.0.13", true), ("mac", "52:54:00:77:00:03", false)] {
+    for (field, value, alarm) in [
+        ("address", "10.77.0.13", true),
+        ("mac", "52:54:00:77:00:03", false),
+        ("request", &request(), true),
+        ("request", "none", false),
+    ] {
         let mut other = fetch.clone();
         other[field] = value.into();
         let outcome = say(&mut desk, Caller::Wire, &other);
@@ -63,17 +77,17 @@ fn an_armed_node_gets_its_certificate_once_and_the_wire_hears_no_reason() {
     }
     let question = json!({
         "ask": "issue", "token": token, "mac": "52:54:00:77:00:02", "address": "10.77.0.12", "purpose": "kubelet",
-        "request": request(),
+        "request": own,
     });
     let (Answer::Issued { chain: first }, Some(Record::Issued(..))) = say(&mut desk, Caller::Wire, &question)
     else {
         panic!("not issued");
     };
-    let (Answer::Issued { chain: again }, None) = say(&mut desk, Caller::Wire, &question) else {
+    let (Answer::Issued { chain: again }, Some(Record::Again(..))) = say(&mut desk, Caller::Wire, &question)
+    else {
         panic!("not answered again");
     };
     assert_eq!(first, again);
-    assert_eq!(refused(&say(&mut desk, Caller::Wire, &fetch)).map(|no| no.0), Some(OUTSIDE), "another token");
     for (field, value, alarm) in [
         ("request", request(), true),
         ("address", "10.77.0.13".to_owned(), true),
@@ -89,6 +103,60 @@ fn an_armed_node_gets_its_certificate_once_and_the_wire_hears_no_reason() {
         let (told, record, raised) = refused(&outcome).unwrap_or_else(|| panic!("{field} was let through"));
         assert_eq!((told, raised), (OUTSIDE, alarm), "{field}: {record}");
         assert!(!record.contains(&token), "the record tells the token: {record}");
+        // Whose name was used, and from where, for whoever looks.
+        let Some(Record::Refused(denial)) = &outcome.1 else { panic!("not recorded") };
+        let named = if field == "mac" { "node3" } else { "node2" };
+        // What cannot be read at all names nobody.
+        let named = (purpose_of(&other) != "root").then_some(named);
+        assert_eq!(denial.node.as_deref(), named, "{field}");
+        assert_eq!(denial.from.is_some(), named.is_some(), "{field}");
+    }
+    let (Answer::Token { token }, _) = say(&mut desk, Caller::Wire, &fetch) else { panic!("no third token") };
+    let mut later = question;
+    later["token"] = token.into();
+    assert!(matches!(say(&mut desk, Caller::Wire, &later).1, Some(Record::Again(..))));
+}
+
+#[test]
+fn a_node_without_a_part_in_the_cluster_is_not_armed() {
+    let mut desk = desk();
+    let text = include_str!("../../../lab/examples/one-node.toml");
+    let lab = pilotlight_lab::parse(text).expect("a lab");
+    let (clock, random) = (Clock { now: 1_800_000_000, trust: TimeTrust::Trusted }, SystemRandom::new());
+    let node = lab.nodes.iter().find(|node| node.address.is_some()).expect("it has a node");
+    assert!(!lab.is_enrolled(node));
+    let line = json!({"ask": "arm", "node": node.name, "window": 600}).to_string();
+    let now = Now { boot: 100, clock, lab: &lab, random: &random };
+    let outcome = desk.answer(line.as_bytes(), Caller::Operator, now);
+    assert!(refused(&outcome).is_some_and(|(told, ..)| told.contains("no part in a cluster")));
+}
+
+#[test]
+fn without_an_authority_only_a_backup_helps() {
+    let random = SystemRandom::new();
+    let authority = Authority::make(1_700_000_000, &random).expect("an authority");
+    let passphrase = "correct horse battery";
+    let backup = pilotlight_pki::seal(&authority, passphrase, &random).expect("sealed");
+    let backup = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, backup);
+    let restore = |passphrase: &str| json!({"ask": "restore", "passphrase": passphrase, "backup": backup});
+    let (right, wrong) = (restore(passphrase), restore("wrong horse battery"));
+    let damaged = Closed { reason: "damaged".to_owned(), restorable: true };
+    let forgetful = Closed { restorable: false, ..damaged.clone() };
+    let (operator, public) = (Caller::Operator, json!({"ask": "public"}));
+    for (closed, caller, line, told) in [
+        (&damaged, operator, &right, None),
+        (&damaged, operator, &wrong, Some("the passphrase is wrong, or the backup is damaged")),
+        (&damaged, operator, &public, Some("damaged")),
+        (&damaged, Caller::Wire, &right, Some(OUTSIDE)),
+        (&damaged, Caller::Wire, &public, Some(OUTSIDE)),
+        (&forgetful, operator, &right, Some("damaged")),
+    ] {
+        let (answer, record, brought) = closed.answer(line.to_string().as_bytes(), caller);
+        assert_eq!(brought.is_some(), told.is_none(), "{line}");
+        match told {
+            None => assert!(answer == Answer::Restored && record == Some(Record::Keys("restore"))),
+            Some(told) => assert!(answer == Answer::Refused { reason: told.to_owned() }, "{line}"),
+        }
     }
 }
 
@@ -138,7 +206,9 @@ fn a_machine_that_boots_is_armed_where_its_profile_says_so() {
         desk.answer(line.to_string().as_bytes(), caller, Now { boot: 100, clock, lab, random: &random })
     };
     let booted = json!({"ask": "booted", "node": node.name});
-    let fetch = json!({"ask": "token", "mac": node.mac.to_string(), "address": node.address});
+    let fetch = json!({
+        "ask": "token", "mac": node.mac.to_string(), "address": node.address, "request": request(),
+    });
     // Only the witness is believed, and only what the profile allows is done.
     assert!(refused(&say(&itself, Caller::Wire, booted.clone())).is_some());
     assert!(say(&operators, Caller::Witness, booted.clone()) == (Answer::Noted, None));

@@ -15,11 +15,14 @@ for name in kubernetes.crt etcd.crt front-proxy.crt service-account.pub; do
 done
 mv "$folder/ca-service-account.pub" "$folder/service-account.pub"
 
-[ -s "$folder/node.key" ] || openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$folder/node.key"
+if [ ! -s "$folder/node.key" ]; then
+    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$folder/new"
+    mv "$folder/new" "$folder/node.key"
+fi
 openssl req -new -key "$folder/node.key" -subj /CN=node -out "$folder/request"
 
-# The token never stands on a command line.
-fetch -d "" -o "$folder/token" "$own/token"
+# The token never stands on a command line. It is for this key alone, which may ask for another as long as the node is armed.
+fetch --data-urlencode "request@$folder/request" -o "$folder/token" "$own/token"
 for purpose in $purposes; do
     fetch --data-urlencode "token@$folder/token" --data-urlencode "request@$folder/request" \
         --data-urlencode "purpose=$purpose" -o "$folder/new" "$own/certificate"

@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use pilotlight_lab::{Lab, Variable, parse};
-use pilotlight_provision::{Provision, ProvisionError, metadata, provision};
+use pilotlight_lab::{Lab, Role, Variable, parse};
+use pilotlight_provision::{CERTIFICATES, Provision, ProvisionError, metadata, provision};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -57,6 +57,31 @@ fn nodes_are_configured_without_a_template() {
     assert_eq!(provision(&lab("custom", None), &lab("custom", None).nodes[0]), Ok(None));
     let said = made(&lab("talos", None)).unwrap_err().to_string();
     insta::assert_snapshot!(said, @"node1: Talos has no configuration of its own here: give the node a `config` of the kind talos");
+}
+
+#[test]
+fn certificates_are_for_nodes_with_a_part_in_the_cluster() {
+    let scripted = |lab: &Lab| {
+        let texts = made(lab).expect("it is configured").texts;
+        texts.into_iter().find(|text| text.name == CERTIFICATES).map(|text| text.body)
+    };
+    let controller = scripted(&lab("debian-ram", None)).expect("a script");
+    let mut worker = lab("debian-ram", None);
+    worker.nodes[0].role = Some(Role::Worker);
+    let worker = scripted(&worker).expect("a script");
+    assert!(worker.contains("purposes=\"kubelet kubelet-serving\"\n"), "{worker}");
+    assert!(!worker.contains("etcd-server"), "{worker}");
+    let shell = Command::new("sh").args(["-n", "-c", &controller]).output().expect("a shell");
+    assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));
+    let (mut none, mut nowhere, mut alone) =
+        (lab("debian-ram", None), lab("debian-ram", None), lab("debian-ram", None));
+    none.nodes[0].role = None;
+    nowhere.nodes[0].address = None;
+    alone.kubernetes = None;
+    for lab in [none, alone] {
+        assert_eq!(scripted(&lab), None);
+    }
+    assert!(!nowhere.is_enrolled(&nowhere.nodes[0]));
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub(crate) fn answer(site: &Site, request: &Request, from: IpAddr) -> Answer {
     };
     let mut answer = match (&request.method, &target) {
         (Method::Post, Target::Ready(mac)) => report::ready(site, *mac, from, request),
-        (Method::Post, Target::Token(mac)) => certificates::token(site, *mac, from),
+        (Method::Post, Target::Token(mac)) => certificates::token(site, *mac, from, request),
         (Method::Post, Target::Certificate(mac)) => certificates::certificate(site, *mac, from, request),
         (_, Target::Ready(_) | Target::Token(_) | Target::Certificate(_)) => not_allowed("only POST", "POST"),
         (Method::Get | Method::Head, target) => page(site, target, query.unwrap_or_default(), request),

@@ -1,5 +1,5 @@
-//! What nodes ask the certificate authority for, by way of this server: `POST /node/MAC/token`, `POST /node/MAC/certificate`
-//! (a form with `token`, `purpose` and `request`), and what everybody may have beneath `/pki/`.
+//! What nodes ask the certificate authority for, by way of this server: `POST /node/MAC/token` (a form with `request`), `POST
+//! /node/MAC/certificate` (one with `token`, `purpose` and `request`), and what everybody may have beneath `/pki/`.
 //!
 //! Nothing is decided here: the authority is another process of another user, and is told the address that the connection
 //! came from.
@@ -33,17 +33,19 @@ impl std::fmt::Debug for Asks {
     }
 }
 
-pub(crate) fn token(site: &Site, mac: MacAddr, from: IpAddr) -> Answer {
-    of_node(site, mac, from, |address| asking(Question::Token { mac: mac.to_string(), address }, None))
+pub(crate) fn token(site: &Site, mac: MacAddr, from: IpAddr, request: &Request) -> Answer {
+    let Some(form) = form(request) else { return no_form() };
+    let Some(request) = field(&form, "request") else {
+        return refusal(400, "a token is for a key: its PKCS #10 in PEM is the field `request`");
+    };
+    of_node(site, mac, from, |address| {
+        asking(Question::Token { mac: mac.to_string(), address, request }, None)
+    })
 }
 
 pub(crate) fn certificate(site: &Site, mac: MacAddr, from: IpAddr, request: &Request) -> Answer {
-    let Some(said) = &request.said else {
-        return refusal(411, "a request is a short form whose length is said");
-    };
-    let form = texts(&String::from_utf8_lossy(said));
-    let field =
-        |name: &str| form.iter().find(|(known, _)| known == name).map(|(_, value)| value.trim().to_owned());
+    let Some(form) = form(request) else { return no_form() };
+    let field = |name| field(&form, name);
     let purpose = field("purpose").and_then(|name| Purpose::named(&name));
     let (Some(purpose), Some(token), Some(request)) = (purpose, field("token"), field("request")) else {
         return refusal(400, "a request has a token, a purpose that there is, and a PKCS #10 in PEM");
@@ -51,6 +53,18 @@ pub(crate) fn certificate(site: &Site, mac: MacAddr, from: IpAddr, request: &Req
     of_node(site, mac, from, |address| {
         asking(Question::Issue { token, mac: mac.to_string(), address, purpose, request }, None)
     })
+}
+
+fn form(request: &Request) -> Option<Vec<(String, String)>> {
+    Some(texts(&String::from_utf8_lossy(request.said.as_deref()?)))
+}
+
+fn field(form: &[(String, String)], name: &str) -> Option<String> {
+    form.iter().find(|(known, _)| known == name).map(|(_, value)| value.trim().to_owned())
+}
+
+fn no_form() -> Answer {
+    refusal(411, "a request is a short form whose length is said")
 }
 
 pub(crate) fn authority(about: Authority) -> Answer {

@@ -12,6 +12,8 @@ use pilotlight_pki::Authority;
 
 const NAME: &str = "authority.json";
 const HALF: &str = "authority.new";
+/// What could not be read, when a backup takes its place.
+const DAMAGED: &str = "authority.damaged";
 
 /// The authority that was kept in `folder`, if any. One that cannot be read is an error and never made anew: all that
 /// it signed would be worth nothing.
@@ -21,10 +23,26 @@ pub(crate) fn load(folder: &Path) -> anyhow::Result<Option<Authority>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.with_context(|| format!("cannot read {}", path.display()))?,
     };
-    let authority = Authority::unpack(&bytes).with_context(|| {
-        format!("{} is damaged: move it away, start anew, and restore a backup", path.display())
-    })?;
+    let authority = Authority::unpack(&bytes)
+        .with_context(|| format!("{} is damaged: a backup has to be restored", path.display()))?;
     Ok(Some(authority))
+}
+
+/// Keeps what cannot be read beside what will take its place. It keeps its name until then: without a file of that name
+/// another authority would be made.
+pub(crate) fn set_aside(folder: &Path) -> anyhow::Result<()> {
+    let aside = || {
+        let (damaged, aside) = (folder.join(NAME), folder.join(DAMAGED));
+        match fs::remove_file(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match fs::hard_link(damaged, aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    };
+    aside().with_context(|| format!("cannot keep what is damaged in {}", folder.display()))
 }
 
 /// Keeps it in `folder`, which nobody else may look into. When this returns, a power cut does not lose it.

@@ -1,5 +1,6 @@
 //! `pilotlight-pkid`: the socket, files, clocks and randomness around [`pilotlight_pki::Desk`].
 
+mod closed;
 mod keep;
 
 use std::{
@@ -14,12 +15,17 @@ use anyhow::{Context as _, ensure};
 use clap::Parser;
 use pilotlight_kit::{Event, card, events::Events, lab, systemd};
 use pilotlight_lab::{paths, users};
-use pilotlight_pki::{Answer, Arms, Authority, Caller, Clock, Desk, LONGEST_LINE, Now, Record, TimeTrust};
+use pilotlight_pki::{
+    Answer, Arms, Authority, Caller, Clock, Closed, Denial, Desk, LONGEST_LINE, Now, Purpose, Record,
+    TimeTrust,
+};
 use ring::rand::SystemRandom;
 
 const SERVICE: &str = "pki";
 /// How long one caller may take over its line, and over taking the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+const FORGETS: &str =
+    "the data partition is amiss: an authority that the Pi forgets at its next start is not made";
 
 /// Keeps the lab's certificate authority, and answers one line on each connection.
 #[derive(Debug, Parser)]
@@ -71,15 +77,23 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let random = SystemRandom::new();
     let events = Events::new(&arguments.events);
     let listener = listen(arguments.socket.as_deref())?;
-    let authority = match keep::load(&arguments.state)? {
-        Some(authority) => authority,
-        None if card::forgets(&arguments.card) => return refuse(arguments, &listener),
-        None => {
+    let authority = match keep::load(&arguments.state) {
+        Ok(Some(authority)) => authority,
+        Ok(None) if card::forgets(&arguments.card) => {
+            let reason = FORGETS.to_owned();
+            closed::wait(arguments, &listener, &events, &Closed { reason, restorable: false })?
+        }
+        Ok(None) => {
             let authority =
                 Authority::make(age(&arguments.built)?, &random).context("cannot make an authority")?;
             keep::save(&arguments.state, &authority)?;
             events.emit(Event::ok(SERVICE, "made"));
             authority
+        }
+        // Never made anew: all that it signed would be worth nothing.
+        Err(fault) => {
+            let reason = format!("{fault:#}");
+            closed::wait(arguments, &listener, &events, &Closed { reason, restorable: true })?
         }
     };
     let mut desk = Desk { authority, arms: Arms::default() };
@@ -89,27 +103,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         if let Err(fault) = serve(arguments, &mut desk, &stream, &random, &events) {
             events.emit(Event::failed(SERVICE, "answer", format!("{fault:#}")));
         }
-    }
-}
-
-/// Says why to operators, and to nobody else anything. It is not restarted for it: only a new start of the Pi helps.
-fn refuse(arguments: &Arguments, listener: &UnixListener) -> anyhow::Result<()> {
-    const REASON: &str =
-        "the data partition is amiss: an authority that the Pi forgets at its next start is not made";
-    Events::new(&arguments.events).emit(Event::failed(SERVICE, "made", REASON));
-    systemd::ready("Refusing: the data partition is amiss");
-    loop {
-        let (mut stream, _) = listener.accept().context("cannot take a connection")?;
-        // A socket that is closed with something unread tears the answer away.
-        let _ = read_line(&stream);
-        let reason = if caller(arguments, &stream).is_ok_and(|caller| caller == Caller::Operator) {
-            REASON
-        } else {
-            pilotlight_pki::OUTSIDE
-        };
-        let text = serde_json::to_vec(&Answer::Refused { reason: reason.to_owned() })?;
-        // Who does not take the answer has no need of it.
-        let _ = stream.write_all(&[&text[..], b"\n"].concat());
     }
 }
 
@@ -150,7 +143,7 @@ fn listen(path: Option<&Path>) -> anyhow::Result<UnixListener> {
 fn serve(
     arguments: &Arguments,
     desk: &mut Desk,
-    mut stream: &UnixStream,
+    stream: &UnixStream,
     random: &SystemRandom,
     events: &Events,
 ) -> anyhow::Result<()> {
@@ -175,7 +168,11 @@ fn serve(
     if let Some(record) = record {
         events.emit(told(record));
     }
-    let mut text = serde_json::to_vec(&answer)?;
+    say(stream, &answer)
+}
+
+fn say(mut stream: &UnixStream, answer: &Answer) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec(answer)?;
     text.push(b'\n');
     stream.write_all(&text).context("the answer was not taken")
 }
@@ -199,14 +196,26 @@ fn read_line(mut stream: &UnixStream) -> anyhow::Result<Vec<u8>> {
 }
 
 fn told(record: Record) -> Event {
+    let issued = |stage, node: String, purpose: Purpose| {
+        Event::ok(SERVICE, stage).node(Some(&node)).fact("purpose", purpose.name())
+    };
     match record {
         Record::Armed(node, by) => Event::ok(SERVICE, "armed").node(Some(&node)).fact("by", by.name()),
         Record::Handed(node) => Event::ok(SERVICE, "token").node(Some(&node)),
-        Record::Issued(node, purpose) => {
-            Event::ok(SERVICE, "issued").node(Some(&node)).fact("purpose", purpose.name())
-        }
+        Record::Issued(node, purpose) => issued("issued", node, purpose),
+        Record::Again(node, purpose) => issued("again", node, purpose),
         Record::Keys(what) => Event::ok(SERVICE, what),
-        Record::Refused(reason, false) => Event::dropped(SERVICE, "refused", reason),
-        Record::Refused(reason, true) => Event::dropped(SERVICE, "alarm", reason),
+        Record::Refused(Denial { reason, alarm, mac, node, from }) => {
+            let stage = if alarm { "alarm" } else { "refused" };
+            let mut event = Event::dropped(SERVICE, stage, reason).node(node.as_deref());
+            if let Some(mac) = mac {
+                event = event.mac(mac);
+            }
+            // Not `address`: that is the machine's own, and this is whoever it was.
+            match from {
+                Some(from) => event.fact("from", from.to_string()),
+                None => event,
+            }
+        }
     }
 }
