@@ -1,9 +1,14 @@
 //! Two DHCP servers on one wire: the one that was told to listen first stays silent, whenever the wire is another one.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_tests::{
     daemon::{Daemon, PATIENCE},
-    namespace::CLIENT,
+    namespace::{CLIENT, SERVER},
     process::must,
     surroundings,
 };
@@ -96,6 +101,12 @@ fn asked(socket: &str) -> Result<String> {
 /// Pulls the cable and plugs it in again. The address at this end outlives it.
 fn replug(stage: &Stage) -> Result<()> {
     stage.cable.ip(&format!("link set {CLIENT} down"))?;
+    // The kernel tells of it in its own time, and of nothing when the cable is in again by then.
+    let end = Instant::now() + PATIENCE;
+    while !stage.cable.server_ip(&format!("link show {SERVER}"))?.contains("NO-CARRIER") {
+        ensure!(Instant::now() < end, "the cable's other end does not see that it is out");
+        thread::sleep(Duration::from_millis(20));
+    }
     stage.cable.ip(&format!("link set {CLIENT} up"))?;
     Ok(())
 }
