@@ -22,12 +22,12 @@ mod malice;
 mod names;
 mod nodes;
 mod overflow;
+mod power;
 mod slow;
 mod stage;
 mod storm;
 mod times;
 mod transfers;
-mod wake;
 mod web;
 
 use std::process::ExitCode;
@@ -68,7 +68,9 @@ fn main() -> ExitCode {
             ("storm-faults", storm::faults),
             ("storm-killed", storm::killed),
             ("mdns-link", link::announced),
-            ("power-wake", wake::magic),
+            ("power-wake", power::magic),
+            ("power-web-switch", power::web_switch),
+            ("power-redfish", power::redfish),
             ("log-killed", log::killed),
             ("hostile-dns", amplify::dns),
             ("hostile-ntp", amplify::ntp),

@@ -70,3 +70,7 @@ pub const ON_TRIAL: &str = "/run/pilotlight/on-trial";
 pub const RESTART: &str = "/run/pilotlight/update/restart";
 /// What became of the last update; JSON.
 pub const LAST_UPDATE: &str = "/var/lib/pilotlight/update/last.json";
+/// Who is let in by the devices that switch machines; readable for the one user that speaks to them.
+pub const POWER_STATE: &str = "/var/lib/pilotlight/power";
+/// The socket over which machines are switched; its group are the operators.
+pub const POWER_SOCKET: &str = "/run/pilotlight/power.sock";

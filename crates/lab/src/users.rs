@@ -19,6 +19,8 @@ pub const DNS: u32 = 907;
 pub const NTP: u32 = 908;
 /// The certificate authority's.
 pub const PKI: u32 = 909;
+/// The one's that switches machines.
+pub const POWER: u32 = 910;
 
 #[cfg(test)]
 mod tests {
@@ -40,6 +42,7 @@ mod tests {
             ("pilotlight-dns", super::DNS),
             ("pilotlight-ntp", super::NTP),
             ("pilotlight-pki", super::PKI),
+            ("pilotlight-power", super::POWER),
         ];
         for (name, expected) in all {
             assert_eq!(number(name), Some(expected), "{name}");

@@ -28,6 +28,8 @@ use pilotlight_pki::{Caller, Question as Order, Request as CertificateRequest, T
 use pilotlight_tftp::{FromClient, Request, Step, Terms, Transfer};
 use pilotlight_update::{Manifest, Message, Reply};
 
+use crate::power;
+
 /// Something that takes whatever comes.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
@@ -66,6 +68,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "node-line", feed: node_line },
     Target { name: "node-lease", feed: node_lease },
     Target { name: "node-answer", feed: node_answer },
+    Target { name: "power-answer", feed: power::answer },
+    Target { name: "power-device", feed: power::device },
+    Target { name: "power-question", feed: power::question },
 ];
 
 /// A lab with a pool and two machines, of which one is reserved an address.
@@ -92,14 +97,14 @@ static ASKED: LazyLock<Question> = LazyLock::new(|| {
     }
 });
 
-fn kind(outcome: impl Hash) -> u64 {
+pub(crate) fn kind(outcome: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     outcome.hash(&mut hasher);
     hasher.finish()
 }
 
 /// The text without its numbers and addresses: what kind of thing it says.
-fn words(text: &str) -> String {
+pub(crate) fn words(text: &str) -> String {
     text.split(|sign: char| !sign.is_ascii_alphabetic()).filter(|word| word.len() > 2).collect()
 }
 
@@ -121,7 +126,7 @@ fn dhcp_packet(input: &[u8]) -> u64 {
 }
 
 /// Messages one after the other, each behind its length in two bytes.
-fn messages(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn messages(input: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = input;
     std::iter::from_fn(move || {
         let (length, behind) = rest.split_first_chunk::<2>()?;

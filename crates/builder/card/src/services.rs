@@ -38,6 +38,7 @@ const PROGRAMS: &[Program] = &[
         folder: Some("usr/lib/pilotlight"),
     },
     Program { package: "pilotlight-pki", name: "pilotlight-pkid", folder: Some("usr/lib/pilotlight") },
+    Program { package: "pilotlight-power", name: "pilotlight-powerd", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-update", name: "pilotlight-updated", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-ctl", name: "pilotctl", folder: Some("usr/bin") },
     Program { package: "pilotlight-init", name: "pilotlight-init", folder: None },

@@ -11,6 +11,7 @@ mod dhcp;
 mod events;
 mod install;
 mod line;
+mod login;
 mod node;
 mod passphrase;
 mod power;
@@ -97,9 +98,8 @@ enum Verb {
     /// The certificate authority: what it is trusted by, its backup, and a backup brought back.
     #[command(subcommand)]
     Ca(ca::Verb),
-    /// Switches machines on.
-    #[command(subcommand)]
-    Power(power::Verb),
+    /// Switches machines on and off.
+    Power(power::Arguments),
     /// Says what time it is on the Pi and whether machines are told to believe it; sets it with `--set`.
     Clock {
         /// The time: `2026-11-23T23:20:00Z`, or `@` and the seconds since 1970.
@@ -127,7 +127,7 @@ fn main() -> ExitCode {
         Verb::Arm { node, minutes, authority } => ca::arm(&authority, &node, minutes),
         Verb::Kubeconfig { out, authority } => ca::kubeconfig(&authority, out.as_deref()),
         Verb::Ca(verb) => ca::run(&verb),
-        Verb::Power(verb) => power::run(&verb),
+        Verb::Power(arguments) => power::run(&arguments),
         Verb::Clock { set } => clock::run(set.as_deref()),
         Verb::DhcpServers { socket } => dhcp::servers(&socket),
         Verb::Update => update::relay(),

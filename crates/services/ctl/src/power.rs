@@ -1,64 +1,83 @@
-//! `pilotctl power`: switching a machine on.
+//! `pilotctl power`: asked of the daemon that switches machines, which alone knows what their devices want to be told.
 
-use std::{
-    net::{Ipv4Addr, UdpSocket},
-    path::{Path, PathBuf},
-};
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, bail};
-use clap::Subcommand;
-use pilotlight_kit::lab;
-use pilotlight_lab::{Lab, MacAddr, Power, paths};
+use clap::{Args, Subcommand};
+use pilotlight_lab::paths;
 
-/// The port that magic packets are sent to by custom: "discard", where nobody takes them for anything else.
-const DISCARD: u16 = 9;
-/// A network card that sleeps answers nothing, and the wire may lose one.
-const COPIES: usize = 3;
+use crate::{ask::ask, login};
+
+/// A device may take half a minute for each of several answers, and a machine as long to become what it was told to.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// The socket over which machines are switched.
+    #[arg(long, global = true, value_name = "SOCKET", default_value = paths::POWER_SOCKET)]
+    socket: PathBuf,
+}
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
-    /// Switches a node on.
+enum Verb {
+    /// Says whether a node is on.
+    Status {
+        /// Its name in lab.toml.
+        node: String,
+    },
+    /// Switches a node on, or wakes it.
     On {
         /// Its name in lab.toml.
         node: String,
-        /// The lab in force.
-        #[arg(long, value_name = "FILE", default_value = paths::LAB)]
-        lab: PathBuf,
+    },
+    /// Switches a node off, whatever it is doing.
+    Off {
+        /// Its name in lab.toml.
+        node: String,
+        /// Have its system shut down and switch it off, if its controller can.
+        #[arg(long)]
+        gently: bool,
+    },
+    /// Restarts a node, whatever it is doing; one that is off is switched on.
+    Cycle {
+        /// Its name in lab.toml.
+        node: String,
+        /// How long it is off, in seconds, where it is restarted by switching it off and on: 60 at most.
+        #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+        off_for: u8,
+    },
+    /// Tells the Pi which user a power device lets in: asks for the name and the password, or reads a line for each from
+    /// standard input.
+    Login {
+        /// The device's name in lab.toml.
+        device: String,
+        /// Keep them without asking the device.
+        #[arg(long)]
+        untried: bool,
+    },
+    /// Has the Pi forget which user a power device lets in.
+    Logout {
+        /// The device's name in lab.toml.
+        device: String,
     },
 }
 
-pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
-    let Verb::On { node, lab } = verb;
-    on(node, lab)
-}
-
-fn on(name: &str, lab: &Path) -> anyhow::Result<()> {
-    let lab = lab::load(lab)?;
-    let node = lab.node_by_name(name).with_context(|| format!("there is no node {name:?} in lab.toml"))?;
-    match &node.power {
-        Some(Power::WakeOnLan) => wake(&lab, node.mac)?,
-        Some(Power::Outlet { device, .. } | Power::System { device, .. }) => {
-            bail!("{name} is switched by {device:?}, which the Pi does not speak to yet: switch it there")
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let question = match &arguments.verb {
+        Verb::Status { node } => format!("status {node}"),
+        Verb::On { node } => format!("on {node}"),
+        Verb::Off { node, gently: false } => format!("off {node}"),
+        Verb::Off { node, gently: true } => format!("shut-down {node}"),
+        Verb::Cycle { node, off_for } => format!("cycle {node} {off_for}"),
+        Verb::Login { device, untried } => {
+            let (user, password) = login::read(device)?;
+            let verb = if *untried { "login-untried" } else { "login" };
+            format!("{verb} {device}\n{user}\n{password}")
         }
-        None => bail!("nothing switches {name}: in lab.toml it has no `power`"),
-    }
-    println!("{name} was sent {COPIES} magic packets: `pilotctl node {name}` tells whether it woke");
-    Ok(())
-}
-
-fn wake(lab: &Lab, mac: MacAddr) -> anyhow::Result<()> {
-    let (own, everyone): (Ipv4Addr, Ipv4Addr) = (lab.network.address, lab.network.broadcast());
-    let send = || {
-        // From the Pi's address on the lab's wire: a machine that sleeps is on no other.
-        let socket = UdpSocket::bind((own, 0))?;
-        socket.set_broadcast(true)?;
-        (0..COPIES).try_for_each(|_| socket.send_to(&magic_packet(mac), (everyone, DISCARD)).map(drop))
+        Verb::Logout { device } => format!("logout {device}"),
     };
-    send().with_context(|| format!("could not send magic packets from {own} to {everyone}"))
-}
-
-/// What wakes the network card with this hardware address: six bytes of ones and the address sixteen times, anywhere in a
-/// frame (AMD, "Magic Packet Technology", publication 20213).
-fn magic_packet(mac: MacAddr) -> Vec<u8> {
-    [vec![0xff; 6], mac.0.repeat(16)].concat()
+    let who = "nothing is done: who switches machines, and listens to operators alone,";
+    let silence = "what became of it is not known: no answer came";
+    ask(who, &arguments.socket, Some(&question), PATIENCE, silence)
 }

@@ -3,13 +3,15 @@
 //!
 //! What is asked, in which order, and what the answers mean is decided here upon values: requests go through a [`Wire`], which
 //! says nothing of sockets, time or randomness. [`Direct`] is the one that connects; tests have others, with answers that were
-//! recorded. Nothing here keeps a password anywhere, and none is in an error or in what is printed of a value.
+//! recorded. No password is in an error or in what is printed of a value; `pilotlight-powerd` keeps them, and tells nobody.
 
 mod device;
 mod digest;
 mod error;
 mod http;
 mod login;
+mod means;
+mod question;
 mod redfish;
 mod web_switch;
 mod wire;
@@ -20,7 +22,9 @@ pub use digest::{Challenge, challenges};
 pub use error::Error;
 pub use http::{Answer, AnswerFault, Origin, Request};
 pub use login::{Login, LoginFault};
+pub use means::{Means, MeansFault, magic_packet};
 use pilotlight_lab::DeviceKind;
+pub use question::Question;
 pub use wire::{Direct, WireError};
 
 /// How long a machine stays without power when its outlet is switched off and on, unless told otherwise. Supplies keep a

@@ -39,7 +39,7 @@ struct Arguments {
     state: PathBuf,
     /// A user who may send events besides the one who runs this, by number, and the service it speaks for; may
     /// be given more than once. The defaults are the image's own users.
-    #[arg(long, value_name = "UID[=SERVICE]", default_values = ["901=dhcp", "902=tftp", "903=http", "907=dns", "908=ntp", "909=pki"])]
+    #[arg(long, value_name = "UID[=SERVICE]", default_values = ["901=dhcp", "902=tftp", "903=http", "907=dns", "908=ntp", "909=pki", "910=power"])]
     allow_uid: Vec<Sender>,
     /// The socket on which operators change the nodes' state, when systemd hands over none; nobody can, unless given.
     #[arg(long, value_name = "SOCKET")]
