@@ -22,6 +22,19 @@ use crate::card::{self, Card, PI};
 /// A start of the Pi, or an update: a root is made, and a hundred megabytes are read and compared in the Pi.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// A node that a device switches.
+const SWITCHED: &str = r#"
+[[nodes]]
+name = "switched"
+mac = "52:54:00:77:00:14"
+address = "10.77.0.14"
+power = { device = "strip", outlet = 1 }
+
+[power.strip]
+kind = "web-switch"
+url = "http://10.77.0.250"
+"#;
+
 /// The desk of an operator.
 pub(crate) struct Desk {
     folder: PathBuf,
@@ -44,6 +57,11 @@ pub(crate) fn kept_and_left() -> Result<()> {
     );
     ensure!(said.text.contains("[[operators]]"), "{}", said.text);
 
+    // A device's password is told to the Pi by its operator, who cannot read it afterwards.
+    const LOGIN: &str = "printf 'pi\\ngeheim\\n' | pilotctl power login --untried strip";
+    desk.says(LOGIN, "whether strip lets pi in was not tried")?;
+    desk.says("cat /var/lib/pilotlight/power/strip.json", "Permission denied")?;
+
     let said = desk.push(checkout(), &desk.key())?;
     ensure!(said.status.success() && said.text.contains("slot b, read back"), "{}", said.text);
     println!("{}", said.text.lines().find(|line| line.starts_with("differs")).unwrap_or_default());
@@ -57,6 +75,9 @@ pub(crate) fn kept_and_left() -> Result<()> {
     scene.wait_for(PI, "slot b is kept", PATIENCE)?;
     let table = card.table()?;
     ensure!((table.trial, table.active_slot()?) == (Trial::Settled, Slot::B), "{table:?}");
+
+    // The new system knows it as well. There is no such device on this wire.
+    desk.says("pilotctl power on switched", "cannot connect to 10.77.0.250:80")?;
 
     let sick = desk.sick_workspace()?;
     let said = desk.push(&sick, &desk.key())?;
@@ -128,7 +149,10 @@ impl Desk {
         let key = fs::read_to_string(self.key().with_extension("pub")).context("there is no public key")?;
         let text = fs::read_to_string(card::lab_file("scene"))?;
         let path = self.folder.join("lab.toml");
-        fs::write(&path, format!("{text}\n[[operators]]\nname = \"me\"\nkey = \"{}\"\n", key.trim()))?;
+        fs::write(
+            &path,
+            format!("{text}\n{SWITCHED}\n[[operators]]\nname = \"me\"\nkey = \"{}\"\n", key.trim()),
+        )?;
         Ok(path)
     }
 
@@ -164,5 +188,16 @@ impl Desk {
         command.env("CARGO_MANIFEST_DIR", workspace.join("xtask")).current_dir(workspace);
         command.env("CARGO_TARGET_DIR", checkout().join("target"));
         process::run(&mut command, PATIENCE)
+    }
+
+    /// What `command` says on the Pi, where the operator is logged in, is this among other things.
+    fn says(&self, command: &str, expect: &str) -> Result<()> {
+        let known = format!("UserKnownHostsFile={}", self.folder.join("known_hosts").display());
+        let mut ssh = Tools::desk()?.command("ssh")?;
+        ssh.args(["-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new", "-o", &known]);
+        ssh.args(["-o", "IdentitiesOnly=yes", "-p", &self.port.to_string(), "-i"]).arg(self.key());
+        let said = process::run(ssh.args(["operator@127.0.0.1", command]), PATIENCE)?;
+        ensure!(said.text.contains(expect), "{command} said, and not {expect:?}:\n{}", said.text);
+        Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use std::io::{self, BufRead, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, ensure};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::typed::{Silent, line};
 
 /// Asks for both. The password is not shown, and is in no argument, where others would see it.
 pub(crate) fn read(device: &str) -> anyhow::Result<(String, String)> {
@@ -16,49 +17,24 @@ pub(crate) fn read(device: &str) -> anyhow::Result<(String, String)> {
         io::stderr().flush()
     };
     ask(&format!("user of {device}: "))?;
-    let user = line(&mut stdin.lock())?;
+    let user = given(&mut stdin.lock())?;
     ask("password (does not show): ")?;
-    let silent = Silent::begin(&stdin).context("cannot keep the terminal from showing the password")?;
-    let password = line(&mut stdin.lock());
+    let silent = Silent::begin().context("cannot keep the terminal from showing the password")?;
+    let password = given(&mut stdin.lock());
     drop(silent);
     eprintln!();
     Ok((user, password?))
 }
 
 fn two(input: &mut impl BufRead) -> anyhow::Result<(String, String)> {
-    let both = line(input).and_then(|user| Ok((user, line(input)?)));
+    let both = given(input).and_then(|user| Ok((user, given(input)?)));
     both.context("the user's name and the password are read from standard input, each on a line of its own")
 }
 
-fn line(input: &mut impl BufRead) -> anyhow::Result<String> {
-    let mut text = String::new();
-    input.read_line(&mut text)?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
+fn given(input: &mut impl BufRead) -> anyhow::Result<String> {
+    let text = line(input)?;
     ensure!(!text.is_empty(), "nothing was given");
-    Ok(text.to_owned())
-}
-
-/// A terminal that does not show what is typed.
-struct Silent<'a> {
-    terminal: &'a io::Stdin,
-    before: Termios,
-}
-
-impl<'a> Silent<'a> {
-    fn begin(terminal: &'a io::Stdin) -> rustix::io::Result<Self> {
-        let before = tcgetattr(terminal)?;
-        let mut modes = before.clone();
-        modes.local_modes.remove(LocalModes::ECHO);
-        tcsetattr(terminal, OptionalActions::Flush, &modes)?;
-        Ok(Self { terminal, before })
-    }
-}
-
-impl Drop for Silent<'_> {
-    fn drop(&mut self) {
-        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
-    }
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod passphrase;
 mod power;
 mod ready;
 mod state;
+mod typed;
 mod update;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -21,6 +21,8 @@ use crate::{keys::Keys, wake};
 const SERVICE: &str = "power";
 /// How long one operator may take over a question, and over taking the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How much of a reason is told in an event, in characters.
+const MOST_WORDS: usize = 400;
 
 /// What is needed to answer.
 #[derive(Debug)]
@@ -188,7 +190,12 @@ fn wake(lab: &Lab, node: &Node, mac: MacAddr, wish: Wish) -> anyhow::Result<Stri
 fn told(stage: &str, node: &Node, means: Means<'_>, fault: Option<&anyhow::Error>) -> Event {
     let event = match fault {
         None => Event::ok(SERVICE, stage),
-        Some(fault) => Event::failed(SERVICE, stage, fault.to_string().lines().next().unwrap_or_default()),
+        Some(fault) => {
+            // A device's words are in it: of these, as much as an event may hold.
+            let reason: String =
+                fault.to_string().lines().next().unwrap_or_default().chars().take(MOST_WORDS).collect();
+            Event::failed(SERVICE, stage, reason)
+        }
     };
     let event = event.node(Some(&node.name)).mac(node.mac);
     match means {
