@@ -56,6 +56,7 @@ pub(crate) const DAEMONS: &[&str] = &[
     "pilotlight-lab-state",
     "pilotlight-ntp",
     "pilotlight-pki",
+    "pilotlight-power",
     "pilotlight-slow-card",
     "pilotlight-tftp",
 ];

@@ -125,7 +125,7 @@ pub enum AnswerFault {
     /// Not HTTP/1.
     #[error("it does not speak HTTP/1.1")]
     Garbage,
-    /// Longer than [`LONGEST`].
+    /// Longer than one MiB.
     #[error("its answer is longer than {LONGEST} bytes")]
     TooLong,
     /// The connection ended within it.
