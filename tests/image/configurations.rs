@@ -1,11 +1,11 @@
-//! What nodes are configured with, judged by who reads it: Ignition's own validator, cloud-init's schema, kubectl.
+//! What nodes are configured with, judged by who reads it: Ignition's own validator, cloud-init's schema, kubectl, the shell.
 
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_lab::ConfigKind;
 use pilotlight_pki::kubeconfig;
-use pilotlight_provision::provision;
+use pilotlight_provision::{CERTIFICATES, provision};
 use pilotlight_tests::{
     process::{Outcome, run},
     surroundings::Tools,
@@ -28,13 +28,17 @@ struct Desk {
 
 pub(crate) fn by_their_readers() -> Result<()> {
     let desk = Desk { tools: Tools::checkers()?, folder: tempfile::tempdir()? };
-    let (mut ignition, mut cloud) = (0, 0);
+    let (mut ignition, mut cloud, mut scripts) = (0, 0, 0);
     for text in LABS {
         let lab = pilotlight_lab::parse(text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
         for node in &lab.nodes {
             let Some(made) = provision(&lab, node)? else { continue };
             for text in made.texts {
                 let judged = match (made.kind, text.name) {
+                    (_, CERTIFICATES) => {
+                        scripts += 1;
+                        desk.shell(&text.body)?
+                    }
                     (ConfigKind::Ignition, _) => {
                         ignition += 1;
                         desk.ignition(&text.body)?
@@ -53,17 +57,23 @@ pub(crate) fn by_their_readers() -> Result<()> {
             }
         }
     }
-    println!("{ignition} configurations by ignition-validate, {cloud} by cloud-init schema");
-    ensure!(ignition > 2 && cloud > 2, "there was nothing to judge");
+    println!(
+        "{ignition} configurations by ignition-validate, {cloud} by cloud-init schema, {scripts} scripts by the shell"
+    );
+    ensure!(ignition > 2 && cloud > 2 && scripts > 2, "there was nothing to judge");
     // The judges do refuse.
     for (judge, text) in [
         ("ignition", r#"{"ignition": {"version": "3.3.0"}, "storage": {"files": [{"path": "relative"}]}}"#),
         ("ignition", r#"{"ignition": {"version": "3.99.0"}}"#),
         ("cloud-init", "#cloud-config\nusers: 5\n"),
         ("cloud-init", "#cloud-config\nruncmd: {\n"),
+        ("shell", "for name in a; do\n"),
     ] {
-        let judged =
-            if judge == "ignition" { desk.ignition(text) } else { desk.cloud_init("cloud-config", text) }?;
+        let judged = match judge {
+            "ignition" => desk.ignition(text),
+            "shell" => desk.shell(text),
+            _ => desk.cloud_init("cloud-config", text),
+        }?;
         ensure!(!judged.status.success(), "{judge} takes {text}:\n{}", judged.text);
     }
     desk.kubectl()
@@ -74,6 +84,11 @@ impl Desk {
         let path = self.folder.path().join("judged");
         fs::write(&path, text).context("could not write what is to be judged")?;
         Ok(path)
+    }
+
+    /// The machine's own shell: the nodes' is the same or takes more.
+    fn shell(&self, text: &str) -> Result<Outcome> {
+        run(std::process::Command::new("/bin/sh").arg("-n").arg(self.put(text)?), PATIENCE)
     }
 
     fn ignition(&self, text: &str) -> Result<Outcome> {
