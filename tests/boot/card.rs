@@ -40,6 +40,7 @@ pub(crate) struct Card {
     path: PathBuf,
     board: Board,
     boot: BootFiles,
+    clock: Option<&'static str>,
 }
 
 /// A work copy of the image under test, in the scene's folder.
@@ -79,13 +80,18 @@ pub(crate) fn of_lab_file(scene: &Scene, lab: &Path) -> Result<Card> {
 /// A card that lies in the scene's folder already.
 pub(crate) fn at(path: &Path, scene: &Scene, board: Board) -> Result<Card> {
     let boot = BootFiles::of_card(path, board.device_tree(), scene.folder())?;
-    Ok(Card { path: path.to_owned(), board, boot })
+    Ok(Card { path: path.to_owned(), board, boot, clock: None })
 }
 
 impl Card {
     /// The card's file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The same card in a machine whose clock chip shows `clock` at first, or this machine's time.
+    pub(crate) fn at_time(self, clock: Option<&'static str>) -> Self {
+        Self { clock, ..self }
     }
 
     fn copy(scene: &Scene, image: &Path, board: &str) -> Result<Self> {
@@ -219,8 +225,8 @@ pub(crate) fn power_on(scene: &mut Scene, card: &Card) -> Result<()> {
     // As the firmware does: from whichever slot the table names now.
     let boot = BootFiles::of_card(&card.path, &card.boot.device_tree.to_string_lossy(), scene.folder())?;
     let (kind, card, boot) = (card.played()?, &card.path, &boot);
-    let pi = Pi { name: PI, kind, card, boot, start: Start::Loader, append: "", wire: None, writes: None };
-    Ok(scene.start_pi(&pi)?)
+    let (start, append, clock) = (Start::Loader, "", None);
+    Ok(scene.start_pi(&Pi { name: PI, kind, card, boot, start, append, wire: None, writes: None, clock })?)
 }
 
 /// Starts the card in QEMU's `virt` from the slot that its table names, with nobody on its wire but this machine: `port`
@@ -228,10 +234,8 @@ pub(crate) fn power_on(scene: &mut Scene, card: &Card) -> Result<()> {
 pub(crate) fn start_for_login(scene: &mut Scene, card: &Card, port: u16) -> Result<()> {
     let boot = BootFiles::of_card(&card.path, &card.boot.device_tree.to_string_lossy(), scene.folder())?;
     let (card, boot, wire) = (&card.path, &boot, Some(Wire::Login(port)));
-    let append = JOURNAL_ON_CONSOLE;
-    let pi =
-        Pi { name: PI, kind: Machine::Virt, card, boot, start: Start::Kernel, append, wire, writes: None };
-    Ok(scene.start_pi(&pi)?)
+    let (kind, start, append, clock) = (Machine::Virt, Start::Kernel, JOURNAL_ON_CONSOLE, None);
+    Ok(scene.start_pi(&Pi { name: PI, kind, card, boot, start, append, wire, writes: None, clock })?)
 }
 
 /// Starts the card in the machine `kind` with a shell of root's on its console, which is called `console` there, and waits until
@@ -259,8 +263,8 @@ pub(crate) fn start(scene: &mut Scene, kind: Machine<'_>, card: &Card) -> Result
 }
 
 fn start_kernel(scene: &mut Scene, kind: Machine<'_>, card: &Card, append: &str) -> Result<()> {
-    let (card, boot, start) = (&card.path, &card.boot, Start::Kernel);
-    Ok(scene.start_pi(&Pi { name: PI, kind, card, boot, start, append, wire: None, writes: None })?)
+    let (card, boot, clock, start) = (&card.path, &card.boot, card.clock, Start::Kernel);
+    Ok(scene.start_pi(&Pi { name: PI, kind, card, boot, start, append, wire: None, writes: None, clock })?)
 }
 
 /// The files of the boot partition that a card starts from, by name, and the partition's number.
@@ -320,6 +324,7 @@ pub(crate) fn start_recorded(scene: &mut Scene, card: &Card, log: &Path, port: O
         append: JOURNAL_ON_CONSOLE,
         wire: port.map(Wire::Login),
         writes: Some(log),
+        clock: None,
     };
     scene.start_pi(&pi)?;
     ready(scene).map(drop)

@@ -13,6 +13,7 @@ mod proxy;
 mod push;
 mod raspbian;
 mod slots;
+mod times;
 mod used;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
             ("slot-kernel-unreadable", slots::kernel_unreadable),
             ("virt-package-database", database::verified),
             ("virt-names-and-time", names::names_and_time),
+            ("virt-time-from-upstream", times::from_upstream),
             ("virt-push", push::kept_and_left),
             ("virt-power-cuts", cuts::normal_running),
             ("virt-pcs", pcs::all),

@@ -21,7 +21,7 @@ const POOL: std::ops::RangeInclusive<u8> = 150..=165;
 pub(crate) fn beside_a_router() -> Result<()> {
     let mut scene = card::scene("virt-proxy")?;
     let card = card::of_lab(&scene, "proxy")?;
-    scene.start_router()?;
+    scene.start_router(false)?;
     let ready = card::start(&mut scene, Kind::Virt, &card)?;
     ensure!(ready.contains("failed units: none") && ready.contains("lab: card"), "{ready}");
     let pcs = [

@@ -136,6 +136,21 @@ fn own_network() -> Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// A network of this process's own, in which it may take low ports, with nothing in it but itself at `addresses`. Call
+/// it once, first thing, before any thread exists.
+pub fn alone(clients: &Tools, addresses: &[&str]) -> Result<()> {
+    enter(UnshareFlags::NEWNET | UnshareFlags::NEWNS)?;
+    let ip = clients.program("ip")?;
+    let up = ["link", "set", "lo", "up"].map(str::to_owned).to_vec();
+    let adds = addresses
+        .iter()
+        .map(|address| ["address", "add", address, "dev", "lo"].map(|word| (*word).to_owned()).to_vec());
+    for arguments in std::iter::once(up).chain(adds) {
+        process::must(Command::new(&ip).args(arguments), Duration::from_secs(30))?;
+    }
+    Ok(())
+}
+
 /// Makes mounts of this process's own possible: nobody else sees them, and they end with it. Call it once, first
 /// thing, before any thread exists.
 pub fn own_mounts() -> Result<()> {

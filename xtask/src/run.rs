@@ -117,7 +117,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // Where there is a board to play, as on the board.
     let start = if kind == Kind::Virt { Start::Kernel } else { Start::Loader };
     let wire = Some(Wire::Hub(hub.path()));
-    let pi = Pi { name: "pi", kind, card: &disk, boot: &boot, start, append: "", wire, writes: None };
+    let pi =
+        Pi { name: "pi", kind, card: &disk, boot: &boot, start, append: "", wire, writes: None, clock: None };
     eprintln!(
         "the Pi's serial console follows; Ctrl-A X ends it; the wire is recorded in {}",
         capture.display()

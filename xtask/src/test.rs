@@ -130,10 +130,8 @@ fn system(
     parts: &[String],
 ) -> anyhow::Result<()> {
     let workshop = Workshop::open(workspace, &source.settings())?;
-    let mut needs = Vec::new();
-    if layer != Layer::Boot {
-        needs.push(("PILOTLIGHT_TOOLS_CLIENTS", workshop.toolbox(Toolset::Clients)?.folder().to_owned()));
-    }
+    let clients = workshop.toolbox(Toolset::Clients)?.folder().to_owned();
+    let mut needs = vec![("PILOTLIGHT_TOOLS_CLIENTS", clients)];
     if layer == Layer::Net {
         needs.push(("PILOTLIGHT_DAEMONS", programs(shell, workspace, DAEMONS, Profile::Dev)?));
     } else {

@@ -73,6 +73,14 @@ pub(crate) fn domain(text: &str) -> Checked<String> {
     Ok(text.to_owned())
 }
 
+/// A time server: an address, or a name that the Pi's resolver knows.
+pub(crate) fn time_server(text: &str) -> Checked<String> {
+    if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return address(text).map(|address| address.to_string());
+    }
+    domain(text)
+}
+
 /// A network interface of Linux: up to 15 bytes (`IFNAMSIZ`).
 pub(crate) fn interface(text: &str) -> Checked<String> {
     if text.is_empty() || text.len() > 15 {

@@ -104,6 +104,9 @@ pub struct Network {
     pub dns: Vec<Ipv4Addr>,
     /// The name servers that the Pi asks for what is not the lab's; none on an isolated wire.
     pub upstream: Vec<Ipv4Addr>,
+    /// The time servers that the Pi sets its own clock by, up to eight names or addresses: Debian's pool where the lab
+    /// names none and has an `upstream`; none on an isolated wire.
+    pub upstream_time: Vec<String>,
     /// Addresses for machines that are not named; none means that only named machines are served.
     pub pool: Option<Pool>,
     /// How long a lease lasts, from 2 minutes to 7 days.

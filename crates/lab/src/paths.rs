@@ -38,7 +38,7 @@ pub const DHCP_SAID: &str = "/run/pilotlight/console/dhcp";
 pub const DHCP_SOCKET: &str = "/run/pilotlight/dhcp.sock";
 /// Where the time server leaves the time.
 pub const NTP_STATE: &str = "/var/lib/pilotlight/ntp";
-/// Says that an operator has set the clock since the Pi was started, and to what: seconds since 1970.
+/// Says that somebody has vouched for the clock since the Pi was started: the seconds since 1970 then, and who.
 pub const CLOCK_SET: &str = "/run/pilotlight/ntp/set";
 /// The socket over which the clock is set; its group are the operators.
 pub const CLOCK_SOCKET: &str = "/run/pilotlight/clock.sock";

@@ -56,6 +56,26 @@ fn operators_are_known_by_name_and_key() {
     check(&format!("nmae = \"me\"\nkey = \"{KEY}\""), "did you mean `name`?");
 }
 
+#[test]
+fn who_has_a_way_out_asks_somebody_for_the_time() {
+    let asked = |network: &str| good(&lab(network, "", "")).network.upstream_time;
+    assert_eq!(asked(""), [""; 0]);
+    let pool = asked("upstream = [\"10.77.0.254\"]");
+    assert_eq!((pool.len(), pool[0].as_str()), (4, "0.debian.pool.ntp.org"));
+    assert_eq!(asked("upstream = [\"10.77.0.254\"]\nupstream-time = []"), [""; 0]);
+    assert_eq!(asked("upstream-time = [\"time.example\", \"10.77.0.254\"]"), ["time.example", "10.77.0.254"]);
+    let check = |network: &str, expect: &str| {
+        let text = lab(network, "", "");
+        let said = parse(&text).unwrap_err().render("lab.toml", &text, false);
+        assert!(said.contains(expect), "{said}");
+    };
+    check("upstream-time = [\"Time Example\"]", "network.upstream-time");
+    check("upstream-time = [\"10.77.0.256\"]", "network.upstream-time");
+    check("upstream-time = [\"10.77.0.1\"]", "is the Pi itself");
+    let many = ["\"time.example\""; 9].join(", ");
+    check(&format!("upstream-time = [{many}]"), "more than 8 time servers");
+}
+
 /// What the default lab shows in comments works once the `#` are taken away.
 #[test]
 fn the_examples_in_the_default_lab_are_valid() {

@@ -51,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dns-question", feed: dns_question },
     Target { name: "dns-answer", feed: dns_answer },
     Target { name: "ntp", feed: ntp },
+    Target { name: "ntp-answer", feed: ntp_answer },
     Target { name: "http-request", feed: http_request },
     Target { name: "http-target", feed: http_target },
     Target { name: "http-range", feed: http_range },
@@ -251,13 +252,28 @@ fn dns_answer(input: &[u8]) -> u64 {
 
 fn ntp(input: &[u8]) -> u64 {
     let at = Duration::from_secs(1_800_000_000);
-    let clock = pilotlight_ntp::Clock { set: (input.len() % 2 == 1).then_some(at) };
+    let set = pilotlight_ntp::clock::Set { at, by: pilotlight_ntp::clock::Voucher::Operator };
+    let clock = pilotlight_ntp::Clock { set: (input.len() % 2 == 1).then_some(set), follows: None };
     match pilotlight_ntp::reply(input, clock, at, at) {
         Err(ignored) => kind(ignored.word()),
         Ok(answer) => {
             assert!(answer.len() <= input.len(), "an answer that is longer than its question");
             assert!(pilotlight_ntp::reply(&answer, clock, at, at).is_err(), "an answer that is answered");
             kind((answer[0], answer[1]))
+        }
+    }
+}
+
+/// An answer to a question with whatever number the answer has: what is made of it can be followed.
+fn ntp_answer(input: &[u8]) -> u64 {
+    use pilotlight_ntp::{Clock, upstream};
+    let number = input.get(24..32).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+    let at = Duration::from_secs(1_800_000_000);
+    match upstream::read(input, number, at, Duration::from_millis(20)) {
+        Err(useless) => kind(useless.to_string()),
+        Ok(sample) => {
+            assert_eq!(upstream::agreed(&[sample]), Some(0), "a server that does not agree with itself");
+            kind((Clock::default().correction(at, sample.offset) as u8, sample.lead.stratum))
         }
     }
 }

@@ -135,6 +135,9 @@ pub struct Pi<'a> {
     /// Where every write to the card, and every flush, is recorded; on [`Kind::Virt`] alone. The format is that of
     /// Linux's dm-log-writes.
     pub writes: Option<&'a Path>,
+    /// What its clock chip shows at first, as in `2026-01-31T12:00:00`: the time of this machine, unless told otherwise.
+    /// On [`Kind::Virt`] alone: a Pi has none.
+    pub clock: Option<&'a str>,
 }
 
 /// What a Pi's network adapter is tied to; its hardware address there is [`MAC`].
@@ -226,6 +229,9 @@ impl Pi<'_> {
         }
         args.extend(["-append".into(), self.command_line().into()]);
         args.extend(self.drive());
+        if let (Kind::Virt, Some(clock)) = (self.kind, self.clock) {
+            args.extend(["-rtc".into(), format!("base={clock}").into()]);
+        }
         if self.kind == Kind::Virt {
             args.extend(strings(["-device", "virtio-blk-pci,drive=card", "-device", "virtio-rng-pci"]));
         }

@@ -112,10 +112,11 @@ impl Scene {
         Ok(())
     }
 
-    /// Puts a router on the scene's wire that gives out addresses and knows nothing of booting.
-    pub fn start_router(&mut self) -> Result<(), SceneError> {
+    /// Puts a router on the scene's wire that gives out addresses and knows nothing of booting. `is_way_out`: whether
+    /// through it machines reach what this one does.
+    pub fn start_router(&mut self, is_way_out: bool) -> Result<(), SceneError> {
         let serial = Serial::Captured(self.folder.clone());
-        self.machines.push(router::start(&self.qemu, self.hub.path(), &serial)?);
+        self.machines.push(router::start(&self.qemu, self.hub.path(), is_way_out, &serial)?);
         Ok(())
     }
 

@@ -11,6 +11,11 @@ const DEFAULT_INTERFACE: &str = "eth0";
 /// RFC 8375: the domain that never leaves a home network.
 const DEFAULT_DOMAIN: &str = "lab.home.arpa";
 const DEFAULT_LEASE: Duration = Duration::from_secs(3600);
+/// Whom a Pi with a way out asks for the time when its lab names nobody: as Debian's own machines do.
+const TIME_SERVERS: [&str; 4] =
+    ["0.debian.pool.ntp.org", "1.debian.pool.ntp.org", "2.debian.pool.ntp.org", "3.debian.pool.ntp.org"];
+/// More of them agree no better (RFC 8633 § 3.2 has four as enough).
+const MOST_TIME_SERVERS: usize = 8;
 const MODES: [(&str, Mode); 2] = [("server", Mode::Server), ("proxy", Mode::Proxy)];
 
 pub(super) fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Option<Network> {
@@ -22,6 +27,8 @@ pub(super) fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Opti
     let router = section.text(report, "router");
     let dns = section.texts(report, "dns");
     let upstream = section.texts(report, "upstream");
+    let times_given = section.has("upstream-time");
+    let times = section.texts(report, "upstream-time");
     let lease = section.text(report, "lease");
     let probe_first = section.truth(report, "probe-first");
     let pool = section.section(report, "pool");
@@ -47,6 +54,11 @@ pub(super) fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Opti
     let dns: Vec<_> = dns.into_iter().filter_map(|at| at.read(report, |text| check::address(text))).collect();
     let upstream: Vec<_> =
         upstream.into_iter().filter_map(|at| at.read(report, |text| check::address(text))).collect();
+    if let Some(beyond) = times.get(MOST_TIME_SERVERS) {
+        report.refuse(beyond, Refused::new(format!("more than {MOST_TIME_SERVERS} time servers")));
+    }
+    let times: Vec<_> =
+        times.into_iter().filter_map(|at| at.read(report, |text| check::time_server(text))).collect();
     let own = own.and_then(|at| at.read(report, |text| check::interface_address(text)));
     let network = own.map(|At { value: (address, prefix), .. }| Network {
         interface: interface.map_or(DEFAULT_INTERFACE.to_owned(), |at| at.value),
@@ -57,6 +69,11 @@ pub(super) fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Opti
         router: router.as_ref().map(|at| at.value),
         dns: if dns.is_empty() { vec![address] } else { dns.iter().map(|at| at.value).collect() },
         upstream: upstream.iter().map(|at| at.value).collect(),
+        upstream_time: if times_given || upstream.is_empty() {
+            times.iter().map(|at| at.value.clone()).collect()
+        } else {
+            TIME_SERVERS.map(str::to_owned).to_vec()
+        },
         pool: None,
         lease: lease.map_or(DEFAULT_LEASE, |at| at.value),
         probe_first: probe_first.is_some_and(|at| at.value),
@@ -68,6 +85,10 @@ pub(super) fn network(mut section: Section<'_>, report: &mut Report<'_>) -> Opti
     };
     for at in upstream {
         at.read(report, |address| check::upstream(&network, *address));
+    }
+    for at in times {
+        let Ok(address) = at.value.parse() else { continue };
+        at.read(report, |_| check::upstream(&network, address));
     }
     let router = router.and_then(|at| at.read(report, |router| check::in_network(&network, *router)));
     let local = dns.into_iter().filter(|at| network.contains(at.value));

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// Times before 2025 and from 2100 on are mistakes: nothing here is older, and nothing lasts that long.
-const SENSIBLE: std::ops::Range<u64> = 1_735_689_600..4_102_444_800;
+use crate::clock::SENSIBLE;
 
 /// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

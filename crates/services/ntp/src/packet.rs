@@ -2,46 +2,29 @@
 
 use std::time::Duration;
 
+use crate::{
+    clock::{Clock, DRIFT},
+    timestamp::{Short, Timestamp},
+};
+
 /// Bytes of a packet without extensions. Those of a question are not answered.
 pub const LENGTH: usize = 48;
-/// From NTP's first second, 1900-01-01, to that of Unix.
-const ERA: u64 = 2_208_988_800;
 /// The Pi is a stand-in: every better server on the wire is preferred (RFC 5905 § 3: strata).
 const STRATUM: u8 = 10;
 /// The stratum of who has no time (RFC 5905, figure 11).
-const UNSYNCHRONISED: u8 = 16;
+pub(crate) const UNSYNCHRONISED: u8 = 16;
 /// Leap indicator "the clock is not set" (RFC 5905, figure 9).
-const UNKNOWN: u8 = 3;
-/// What the operator's hand and wristwatch are taken to be off by, in units of 2^-16 s: 10 ms.
-const DISPERSION: u32 = 655;
+pub(crate) const UNKNOWN: u8 = 3;
+/// What the operator's hand and wristwatch are taken to be off by: 10 ms.
+const DISPERSION: Duration = Duration::from_millis(10);
 /// The precision of the Pi's clock as a power of two in seconds: a microsecond.
 const PRECISION: i8 = -20;
 /// The reference of a server that follows nobody: its own clock (127.127.1.1, as other servers say it).
 const OWN_CLOCK: [u8; 4] = [127, 127, 1, 1];
 /// As a word: not yet set (RFC 5905, figure 13).
 const NOT_SET: [u8; 4] = *b"INIT";
-const CLIENT: u8 = 3;
-const SERVER: u8 = 4;
-
-/// What is known of the Pi's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Clock {
-    /// When an operator set it, since 1970 by the time that was set; none when nobody has since the Pi was started.
-    pub set: Option<Duration>,
-}
-
-/// A time in NTP's own units: seconds of its era and parts of 2^-32 s (RFC 5905 § 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timestamp(u64);
-
-impl Timestamp {
-    /// The time `unix` since 1970. It goes round in 2036, as every client's does.
-    pub fn of_unix(unix: Duration) -> Self {
-        let seconds = unix.as_secs().wrapping_add(ERA) & 0xffff_ffff;
-        let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
-        Self(seconds << 32 | fraction)
-    }
-}
+pub(crate) const CLIENT: u8 = 3;
+pub(crate) const SERVER: u8 = 4;
 
 /// Why a packet is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -86,20 +69,18 @@ pub fn reply(
     if mode != CLIENT {
         return Err(Ignored::Mode);
     }
-    let (leap, stratum, reference) = match clock.set {
-        Some(_) => (0, STRATUM, OWN_CLOCK),
-        None => (UNKNOWN, UNSYNCHRONISED, NOT_SET),
-    };
+    let said = Said::of(clock, now);
     let mut answer = [0; LENGTH];
-    answer[0] = leap << 6 | version << 3 | SERVER;
-    answer[1] = stratum;
+    answer[0] = said.leap << 6 | version << 3 | SERVER;
+    answer[1] = said.stratum;
     answer[2] = question[2];
     answer[3] = PRECISION.to_be_bytes()[0];
-    answer[8..12].copy_from_slice(&DISPERSION.to_be_bytes());
-    answer[12..16].copy_from_slice(&reference);
-    let mut put = |at: usize, time: Timestamp| answer[at..at + 8].copy_from_slice(&time.0.to_be_bytes());
+    answer[4..8].copy_from_slice(&Short::of(said.delay).to_bytes());
+    answer[8..12].copy_from_slice(&Short::of(said.dispersion).to_bytes());
+    answer[12..16].copy_from_slice(&said.reference);
+    let mut put = |at: usize, time: Timestamp| answer[at..at + 8].copy_from_slice(&time.to_bytes());
     if let Some(set) = clock.set {
-        put(16, Timestamp::of_unix(set));
+        put(16, Timestamp::of_unix(set.at));
     }
     put(32, Timestamp::of_unix(received));
     put(40, Timestamp::of_unix(now));
@@ -108,11 +89,50 @@ pub fn reply(
     Ok(answer)
 }
 
+/// What is said of the clock.
+struct Said {
+    leap: u8,
+    stratum: u8,
+    /// The way there and back to the clock that all follow (RFC 5905 § 7.3: root delay).
+    delay: Duration,
+    /// How wrong the time may be besides.
+    dispersion: Duration,
+    reference: [u8; 4],
+}
+
+impl Said {
+    fn of(clock: Clock, now: Duration) -> Self {
+        let Some(set) = clock.set else {
+            return Self {
+                leap: UNKNOWN,
+                stratum: UNSYNCHRONISED,
+                delay: Duration::ZERO,
+                dispersion: DISPERSION,
+                reference: NOT_SET,
+            };
+        };
+        let Some(lead) = clock.follows else {
+            return Self {
+                leap: 0,
+                stratum: STRATUM,
+                delay: Duration::ZERO,
+                dispersion: DISPERSION,
+                reference: OWN_CLOCK,
+            };
+        };
+        // It grows while nobody answers (RFC 5905 § 11.3: PHI).
+        let dispersion = lead.dispersion + now.saturating_sub(set.at).mul_f64(DRIFT);
+        let (stratum, delay) = (lead.stratum.saturating_add(1).min(UNSYNCHRONISED - 1), lead.delay);
+        Self { leap: 0, stratum, delay, dispersion, reference: lead.reference }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::{Lead, Set, Voucher};
 
     fn question(first: u8) -> [u8; LENGTH] {
         let mut question = [0; LENGTH];
@@ -120,6 +140,10 @@ mod tests {
         question[2] = 6;
         question[40..].copy_from_slice(b"anything");
         question
+    }
+
+    fn set_at(at: Duration, by: Voucher) -> Clock {
+        Clock { set: Some(Set { at, by }), follows: None }
     }
 
     const NOW: Duration = Duration::new(1_800_000_000, 500_000_000);
@@ -133,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_is_a_last_resort() {
-        let clock = Clock { set: Some(Duration::from_secs(1_799_999_999)) };
+        let clock = set_at(Duration::from_secs(1_799_999_999), Voucher::Operator);
         let answer = reply(&question(0x1b), clock, NOW, NOW + Duration::from_micros(10)).unwrap();
         assert_eq!((answer[0], answer[1], &answer[12..16]), (0x1c, 10, &[127, 127, 1, 1][..]));
         // 1800000000 + 2208988800, and a half.
@@ -142,6 +166,25 @@ mod tests {
         let received = u64::from_be_bytes(answer[32..40].try_into().unwrap());
         assert_eq!(sent - received, (10_u64 << 32) / 1_000_000);
         assert_eq!(u64::from_be_bytes(answer[16..24].try_into().unwrap()) >> 32, (received >> 32) - 1);
+    }
+
+    #[test]
+    fn a_clock_that_follows_others_says_how_far_it_is_from_theirs() {
+        let lead = Lead {
+            stratum: 2,
+            delay: Duration::from_millis(500),
+            dispersion: Duration::from_millis(250),
+            reference: [192, 0, 2, 1],
+        };
+        let at = NOW - Duration::from_secs(10_000);
+        let clock = Clock { set: Some(Set { at, by: Voucher::Upstream }), follows: Some(lead) };
+        let answer = reply(&question(0x23), clock, NOW, NOW).unwrap();
+        assert_eq!((answer[0], answer[1], &answer[12..16]), (0x24, 3, &[192, 0, 2, 1][..]));
+        // Half a second; a quarter of one and 10,000 s of 15 ppm: 0.4 s.
+        assert_eq!(answer[4..8], [0, 0, 0x80, 0]);
+        assert_eq!(u32::from_be_bytes(answer[8..12].try_into().unwrap()), 26214);
+        let last = Clock { follows: Some(Lead { stratum: 15, ..lead }), ..clock };
+        assert_eq!(reply(&question(0x23), last, NOW, NOW).unwrap()[1], 15);
     }
 
     #[test]
@@ -163,7 +206,7 @@ mod tests {
         #[test]
         fn any_bytes_are_answered_or_ignored(bytes in proptest::collection::vec(any::<u8>(), 0..100), seconds in 0..1_u64 << 40) {
             let at = Duration::from_secs(seconds);
-            let _ = reply(&bytes, Clock { set: Some(at) }, at, at);
+            let _ = reply(&bytes, set_at(at, Voucher::Operator), at, at);
         }
     }
 }

@@ -1,24 +1,29 @@
 //! `pilotlight-ntpd`: the sockets and the clock around [`pilotlight_ntp`].
 //!
-//! It is the one program on the card that may set the clock, when an operator asks for it over its own socket; machines on
-//! the wire have no way to. It also leaves the time on the data partition now and then: `init` starts from there.
+//! It is the one program on the card that may set the clock: when an operator asks for it over its own socket, and by the time
+//! servers that the lab names; machines on the wire have no way to. It also leaves the time on the data partition now and
+//! then: `init` starts from there.
+
+mod follow;
+mod keeper;
+mod kernel;
 
 use std::{
     cell::{Cell, RefCell},
     io,
     net::{SocketAddr, UdpSocket as StdUdp},
     os::{fd::OwnedFd, unix::net::UnixListener as StdUnix},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     rc::Rc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use pilotlight_kit::{Event, Events, drops::Drops, limit::Limits, pktinfo, systemd};
+use pilotlight_kit::{Event, Events, drops::Drops, lab, limit::Limits, pktinfo, systemd};
 use pilotlight_lab::paths;
-use pilotlight_ntp::{Clock, LENGTH, Request, read_request, reply};
+use pilotlight_ntp::{Clock, LENGTH, Request, clock::Set, read_request, reply};
 use socket2::{Domain, SockRef};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest},
@@ -28,19 +33,19 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use crate::keeper::unix;
+
 const SERVICE: &str = "ntp";
 /// Questions of one source at once, by the second, and how many sources are remembered. A client asks for a few in a burst
 /// when it starts, and then once a minute; an answer is as long as its question, but a forged one hits somebody.
 const BURST: u32 = 64;
 const RATE: u32 = 8;
 const SOURCES: usize = 4096;
-/// How often the time is left on the data partition: what a pulled plug may take the clock back by.
-const SAVED_EVERY: Duration = Duration::from_secs(600);
 /// How long an operator's connection may take, and how long its line may be.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_LINE: u64 = 128;
 
-/// Tells machines the time, once an operator has set it.
+/// Tells machines the time, once somebody has vouched for it.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -50,6 +55,12 @@ struct Arguments {
     /// The socket on which operators set the clock, when systemd hands over none.
     #[arg(long, value_name = "SOCKET")]
     control: Option<PathBuf>,
+    /// The lab in force, which names the time servers to follow.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB)]
+    lab: PathBuf,
+    /// The clock chip, as the kernel shows it.
+    #[arg(long, value_name = "FOLDER", default_value = "/sys/class/rtc/rtc0")]
+    chip: PathBuf,
     /// The folder in which the time is left.
     #[arg(long, value_name = "FOLDER", default_value = paths::NTP_STATE)]
     state: PathBuf,
@@ -68,6 +79,12 @@ struct Server {
     drops: RefCell<Drops>,
     limits: RefCell<Limits>,
     started: Instant,
+    /// The name of the time server that is followed, if one is.
+    followed: RefCell<String>,
+    /// Why none is, or no longer.
+    trouble: RefCell<Option<String>>,
+    /// Whether the clock chip was found to go with the clock since the daemon was started, or there is none.
+    noted: Cell<bool>,
 }
 
 fn main() -> ExitCode {
@@ -86,9 +103,17 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .build()
         .context("cannot set up the event loop")?;
     // It outlives this daemon, and not the Pi's next start.
-    let set = std::fs::read_to_string(&arguments.set).ok().and_then(|text| text.trim().parse().ok());
+    let set: Option<Set> = std::fs::read_to_string(&arguments.set).ok().and_then(|text| text.parse().ok());
+    // A clock that is set by hand does as well.
+    let names = lab::load(&arguments.lab).map(|lab| lab.network.upstream_time).unwrap_or_else(|fault| {
+        eprintln!("pilotlight-ntpd: no time server is followed: {fault}");
+        Vec::new()
+    });
     let server = Rc::new(Server {
-        clock: Cell::new(Clock { set: set.map(Duration::from_secs) }),
+        clock: Cell::new(Clock { set, follows: None }),
+        followed: RefCell::default(),
+        trouble: RefCell::default(),
+        noted: Cell::new(!arguments.chip.exists()),
         events: Events::new(&arguments.events),
         drops: RefCell::default(),
         limits: RefCell::new(Limits::new(BURST, RATE, SOURCES)),
@@ -104,7 +129,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
                 Listening::Control(socket) => drop(spawn_local(Rc::clone(&server).control(socket))),
             }
         }
+        server.take_from_chip();
         spawn_local(Rc::clone(&server).save());
+        if !names.is_empty() {
+            spawn_local(Rc::clone(&server).follow(names));
+        }
         spawn_local(Rc::clone(&server).tell());
         systemd::ready(&server.status());
         stop.recv().await;
@@ -147,10 +176,6 @@ fn listening(socket: OwnedFd) -> anyhow::Result<Listening> {
         }
         other => bail!("systemd handed over a socket of the kind {other:?}"),
     }
-}
-
-fn unix() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Server {
@@ -209,51 +234,6 @@ impl Server {
         stream.write_all(format!("{answer}\n").as_bytes()).await
     }
 
-    fn set(&self, time: Duration) -> io::Result<()> {
-        let before = unix();
-        let seconds = time.as_secs();
-        let spec = rustix::time::Timespec { tv_sec: seconds.cast_signed(), tv_nsec: 0 };
-        let event = match rustix::time::clock_settime(rustix::time::ClockId::Realtime, spec) {
-            Ok(()) => Event::ok(SERVICE, "set"),
-            Err(fault) => Event::failed(SERVICE, "set", fault),
-        };
-        let failed = event.reason.clone();
-        self.events.emit(event.fact("from", before.as_secs()).fact("to", seconds));
-        if let Some(reason) = failed {
-            return Err(io::Error::other(reason));
-        }
-        self.clock.set(Clock { set: Some(time) });
-        self.leave_time();
-        std::fs::write(&self.arguments.set, format!("{seconds}\n"))
-    }
-
-    fn status(&self) -> String {
-        let now = unix().as_secs();
-        match self.clock.get().set {
-            Some(set) => format!("{now}: set by an operator {} s ago", now.saturating_sub(set.as_secs())),
-            None => format!(
-                "{now}: nobody has set the clock since the Pi was started, so machines are told not to believe it"
-            ),
-        }
-    }
-
-    /// Leaves the time for the Pi's next start.
-    async fn save(self: Rc<Self>) {
-        loop {
-            sleep(SAVED_EVERY).await;
-            self.leave_time();
-        }
-    }
-
-    fn leave_time(&self) {
-        let left = leave(&self.arguments.state.join("clock"));
-        if let Err(fault) = left
-            && let Some(count) = self.drops.borrow_mut().count("left", self.started.elapsed())
-        {
-            self.events.emit(Event::failed(SERVICE, "save", fault).fact("count", count));
-        }
-    }
-
     /// Tells the end of each flood.
     async fn tell(self: Rc<Self>) {
         loop {
@@ -270,11 +250,4 @@ impl Server {
             self.events.emit(Event::dropped(SERVICE, "drop", reason).fact("count", count));
         }
     }
-}
-
-/// The file's own time is what counts.
-fn leave(path: &Path) -> io::Result<()> {
-    let file = std::fs::File::create(path)?;
-    io::Write::write_all(&mut &file, format!("{}\n", unix().as_secs()).as_bytes())?;
-    file.sync_all()
 }
