@@ -9,56 +9,22 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::layout::DATA_IMAGE;
-use pilotlight_fetch::{
-    Digest,
-    testing::{Content, Server, Signer, Site, Trouble},
-};
+use pilotlight_fetch::{Digest, testing::Trouble};
 use pilotlight_tests::{
     desk::{Desk, LIMIT},
     process::must,
+    releases::{Flatcar, INITRD, KERNEL},
     surroundings::Tools,
 };
 
-const CHANNEL: &str = "flatcar/stable/amd64-usr";
-const KERNEL: &str = "flatcar_production_pxe.vmlinuz";
-const INITRD: &str = "flatcar_production_pxe_image.cpio.gz";
-
-/// More than one of the builder's pieces, and no two alike.
-fn content(name: &str, version: &str) -> Vec<u8> {
-    format!("{name} of {version}\n").into_bytes().repeat(100_000)
-}
-
-fn release(site: &mut Site, signer: &Signer, version: &str) {
-    let mut put = |path: &str, content: Vec<u8>| {
-        site.insert(format!("{CHANNEL}/{path}.sig"), Content::Bytes(signer.sign_detached(&content)));
-        site.insert(format!("{CHANNEL}/{path}"), Content::Bytes(content));
-    };
-    let text = format!("FLATCAR_VERSION={version}\n");
-    put("current/version.txt", text.clone().into_bytes());
-    put(&format!("{version}/version.txt"), text.into_bytes());
-    for name in [KERNEL, INITRD] {
-        put(&format!("{version}/{name}"), content(name, version));
-    }
-}
-
 pub(crate) fn systems() -> Result<()> {
-    let (desk, signer, server) = (Desk::new()?, Signer::new(), Server::start(Site::new()));
+    let (desk, mut flatcar) = (Desk::new()?, Flatcar::new());
     desk.borrow_roots()?;
     desk.fill_cache(&[])?;
-    let mut site = Site::from([("keys.asc".to_owned(), Content::Bytes(signer.armoured().into_bytes()))]);
-    release(&mut site, &signer, "4230.2.1");
-    site.insert("own/tool".to_owned(), Content::Bytes(b"a tool".to_vec()));
-    server.serve(site.clone());
-
+    flatcar.release("4230.2.1", 1);
+    flatcar.put("own/tool", b"a tool");
     let sources = desk.path("out/sources.toml");
-    let text = include_str!("../../crates/mirror/src/sources.toml")
-        .replace("https://{channel}.release.flatcar-linux.net", &server.mirror("flatcar/{channel}"))
-        .replace(
-            "https://www.flatcar.org/security/image-signing-key/Flatcar_Image_Signing_Key.asc",
-            &server.mirror("keys.asc"),
-        )
-        .replace("F88CFEDEFF29A5B4D9523864E25D9AED0593B34A", &signer.fingerprint());
-    fs::write(&sources, text).context("could not write the sources")?;
+    fs::write(&sources, flatcar.sources()).context("could not write the sources")?;
     let lab = desk.path("out/my.toml");
     fs::write(
         &lab,
@@ -66,7 +32,7 @@ pub(crate) fn systems() -> Result<()> {
             "[network]\naddress = \"10.77.0.1/24\"\n[profiles.flatcar]\nkind = \"flatcar\"\n\
              [[nodes]]\nname = \"one\"\nmac = \"52:54:00:77:00:11\"\naddress = \"10.77.0.11\"\nprofile = \"flatcar\"\n\
              [mirror]\nurls = [{{ url = \"{}\", sha256 = \"{}\" }}]\n",
-            server.mirror("own/tool"),
+            flatcar.server().mirror("own/tool"),
             Digest::of("a tool"),
         ),
     )
@@ -89,22 +55,21 @@ pub(crate) fn systems() -> Result<()> {
     };
 
     // Nothing is believed that is not as it was signed, and no lock is begun.
-    server.trouble(&format!("{CHANNEL}/4230.2.1/{KERNEL}"), Trouble::Flip);
+    flatcar.trouble("4230.2.1", KERNEL, Trouble::Flip);
     desk.refused(&mut mirror(&[])?, &["Flatcar 4230.2.1", KERNEL, "does not fit", "nothing of it was kept"])?;
     ensure!(!desk.path("out/my.lock").exists(), "a lock was written");
     desk.succeeds(&mut image()?, "Flatcar stable for amd64 is not on the card (`cargo xtask mirror`)")?;
 
-    server.heal();
+    flatcar.server().heal();
     desk.succeeds(&mut mirror(&[])?, "Flatcar stable for amd64: 4230.2.1, new")?;
     desk.succeeds(&mut mirror(&[])?, "nothing changed")?;
     // Another version is out: it is taken when that is said, and not before.
-    release(&mut site, &signer, "4230.2.2");
-    server.serve(site);
+    flatcar.release("4230.2.2", 1);
     desk.succeeds(&mut mirror(&[])?, "nothing changed")?;
     desk.succeeds(&mut mirror(&["--update", "flatcar"])?, "4230.2.1 -> 4230.2.2")?;
 
     // The card is made of the lock alone, and fetches what the cache has lost.
-    let kernel = content(KERNEL, "4230.2.2");
+    let kernel = Flatcar::content(KERNEL, "4230.2.2");
     let object = desk.path("cache/objects").join(Digest::of(&kernel).to_string());
     fs::remove_file(&object).with_context(|| format!("could not remove {}", object.display()))?;
     desk.succeeds(&mut image()?, "Flatcar 4230.2.2 for amd64 (stable)")?;
@@ -116,7 +81,7 @@ pub(crate) fn systems() -> Result<()> {
     );
     for (path, expected) in [
         (format!("/assets/flatcar/4230.2.2/amd64/{KERNEL}"), kernel),
-        (format!("/assets/flatcar/4230.2.2/amd64/{INITRD}"), content(INITRD, "4230.2.2")),
+        (format!("/assets/flatcar/4230.2.2/amd64/{INITRD}"), Flatcar::content(INITRD, "4230.2.2")),
         ("/assets/files/tool".to_owned(), b"a tool".to_vec()),
     ] {
         ensure!(on_data(&desk, &path)? == expected, "{path} on the card is another file");

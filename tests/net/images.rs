@@ -92,8 +92,14 @@ pub(crate) fn by_skopeo() -> Result<()> {
     let text = lab(&format!("images = [\"{REGISTRY}/lab/pause:3.10@sha256:{}\"]\n", layout.list));
     let lab = pilotlight_lab::parse(&text).ok().context("the lab is none")?;
     let (cache, sources) = (Cache::at(stage.path("cache"))?, Sources::own()?);
-    let mirror =
-        Mirror { cache: &cache, sources: &sources, client: Client::default(), show: Show::Nothing, now: 0 };
+    let mirror = Mirror {
+        cache: &cache,
+        sources: &sources,
+        client: Client::default(),
+        show: Show::Nothing,
+        now: 0,
+        room: None,
+    };
     let lock = mirror.lock(&lab, &Lock::default(), &Update::Changed)?;
     ensure!(Lock::parse(&lock.text())? == lock, "the lock is read otherwise than it was written");
     ensure!(mirror.lock(&lab, &lock, &Update::Changed)? == lock, "what is locked is looked for anew");

@@ -23,6 +23,7 @@ mod names;
 mod nodes;
 mod overflow;
 mod power;
+mod refresh;
 mod slow;
 mod stage;
 mod storm;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             ("http-installs", installs::once),
             ("http-certificates", certificates::by_token),
             ("http-images", images::by_skopeo),
+            ("mirror-refresh", refresh::by_itself),
             ("http-crowd", crowd::crowd),
             ("http-restart", crowd::restart),
             ("dns-drill", names::drill),

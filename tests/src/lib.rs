@@ -12,4 +12,5 @@ pub mod herd;
 pub mod namespace;
 pub mod process;
 pub mod rack;
+pub mod releases;
 pub mod surroundings;

@@ -57,6 +57,7 @@ pub(crate) const DAEMONS: &[&str] = &[
     "pilotlight-ntp",
     "pilotlight-pki",
     "pilotlight-power",
+    "pilotlight-refresh",
     "pilotlight-slow-card",
     "pilotlight-tftp",
 ];

@@ -26,6 +26,7 @@ const HALF_MADE: (&str, &str) = (".new-", "");
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
+    on_card: bool,
 }
 
 /// The cache cannot be used.
@@ -97,7 +98,50 @@ impl Cache {
             let path = root.join(part);
             fs::create_dir_all(&path).map_err(CacheError::io("create the folder", &path))?;
         }
-        Ok(Self { root })
+        Ok(Self { root, on_card: false })
+    }
+
+    /// The same on a card that others write to as well, and that may lose its power: what comes is written down megabyte by
+    /// megabyte, so that nobody waits behind more than one of them, with pauses as long as the writing takes, and what has
+    /// its name is complete even after a cut.
+    pub fn on_card(self) -> Self {
+        Self { on_card: true, ..self }
+    }
+
+    pub(crate) fn is_on_card(&self) -> bool {
+        self.on_card
+    }
+
+    /// How many bytes lie in it, finished and half-made files alike.
+    ///
+    /// # Errors
+    /// A folder of it cannot be read.
+    pub fn length(&self) -> Result<u64, CacheError> {
+        let mut bytes = 0;
+        for path in ["objects", "partial"].map(|part| self.root.join(part)) {
+            let entries = fs::read_dir(&path).map_err(CacheError::io("list", &path))?;
+            for entry in entries {
+                let length =
+                    entry.and_then(|entry| entry.metadata()).map_err(CacheError::io("list", &path))?;
+                bytes += length.len();
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Removes all files, finished and half-made.
+    ///
+    /// # Errors
+    /// One of them cannot be removed.
+    pub fn clear(&self) -> Result<(), CacheError> {
+        for path in ["objects", "partial"].map(|part| self.root.join(part)) {
+            let entries = fs::read_dir(&path).map_err(CacheError::io("list", &path))?;
+            for entry in entries {
+                let removed = entry.and_then(|entry| fs::remove_file(entry.path()));
+                removed.map_err(CacheError::io("empty the folder", &path))?;
+            }
+        }
+        Ok(())
     }
 
     /// The folder; others may keep what is theirs in folders of their own beneath it.

@@ -21,6 +21,14 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest of a file's bytes.
+    ///
+    /// # Errors
+    /// Whatever reading gives.
+    pub fn of_file(path: &std::path::Path) -> std::io::Result<Self> {
+        Self::of_reader(&mut std::fs::File::open(path)?)
+    }
+
     /// The digest of all that `source` still has to give.
     ///
     /// # Errors

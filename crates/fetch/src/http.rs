@@ -8,7 +8,7 @@ use std::{
 
 use reqwest::{
     StatusCode,
-    blocking::{Client, Response},
+    blocking::{Client, RequestBuilder, Response},
     header,
 };
 
@@ -149,6 +149,17 @@ pub struct Headers {
     pub bearer: Option<String>,
 }
 
+/// Which authorities say who a server is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Roots {
+    /// Those that the machine believes.
+    #[default]
+    OfTheMachine,
+    /// Mozilla's, as they were when this was built.
+    #[cfg(feature = "roots")]
+    Own,
+}
+
 /// A client for many threads.
 #[derive(Debug)]
 pub(crate) struct Http {
@@ -167,7 +178,7 @@ pub(crate) struct Body {
 }
 
 impl Http {
-    pub(crate) fn new(patience: Patience) -> Result<Self, Fault> {
+    pub(crate) fn new(patience: Patience, roots: Roots) -> Result<Self, Fault> {
         // Two builders in one process: the first provider stays, and it is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
@@ -177,20 +188,44 @@ impl Http {
                 // Of each step, not of the whole: connecting, the head, every read.
                 .timeout(patience.stall)
         };
-        // A machine without certificates can still use http mirrors: trust is in the signatures.
-        let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
+        let client = match roots {
+            // A machine without certificates can still use http mirrors: trust is in the signatures.
+            Roots::OfTheMachine => builder().build().or_else(|_| builder().tls_certs_only([]).build()),
+            #[cfg(feature = "roots")]
+            Roots::Own => {
+                let own = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+                let own = own.filter_map(|der| reqwest::Certificate::from_der(der).ok());
+                builder().tls_certs_only(own).build()
+            }
+        };
         Ok(Self { client: client.map_err(|fault| Fault::Connection(reason(fault)))?, patience })
     }
 
-    /// Asks for the file at `url` from byte `start` on.
-    pub(crate) fn get(&self, url: &str, headers: &Headers, start: u64) -> Result<Body, Fault> {
-        let mut request = self.client.get(url).header(header::ACCEPT_ENCODING, "identity");
+    /// How long the file at `url` is, if the mirror says it.
+    pub(crate) fn length(&self, url: &str, headers: &Headers) -> Result<Option<u64>, Fault> {
+        let response =
+            self.asked(self.client.head(url), headers).send().map_err(|fault| self.fault(fault))?;
+        let length = response.headers().get(header::CONTENT_LENGTH);
+        match response.status() {
+            StatusCode::OK => Ok(length.and_then(|length| length.to_str().ok()?.parse().ok())),
+            _ => Err(refusal(&response)),
+        }
+    }
+
+    fn asked(&self, mut request: RequestBuilder, headers: &Headers) -> RequestBuilder {
+        request = request.header(header::ACCEPT_ENCODING, "identity");
         if let Some(accept) = &headers.accept {
             request = request.header(header::ACCEPT, accept);
         }
         if let Some(bearer) = &headers.bearer {
             request = request.bearer_auth(bearer);
         }
+        request
+    }
+
+    /// Asks for the file at `url` from byte `start` on.
+    pub(crate) fn get(&self, url: &str, headers: &Headers, start: u64) -> Result<Body, Fault> {
+        let mut request = self.asked(self.client.get(url), headers);
         if start > 0 {
             request = request.header(header::RANGE, format!("bytes={start}-"));
         }
@@ -208,13 +243,7 @@ impl Http {
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => {
                 self.get(url, headers, 0)
             }
-            StatusCode::NOT_FOUND | StatusCode::GONE => Err(Fault::Missing),
-            StatusCode::UNAUTHORIZED => {
-                let challenge = response.headers().get(header::WWW_AUTHENTICATE);
-                let challenge = challenge.and_then(|challenge| challenge.to_str().ok());
-                Err(Fault::Unknown(challenge.unwrap_or_default().to_owned()))
-            }
-            other => Err(Fault::Status(other.as_u16())),
+            _ => Err(refusal(&response)),
         }
     }
 
@@ -270,6 +299,19 @@ impl Body {
                 }
             }
         }
+    }
+}
+
+/// What a status means that is no success.
+fn refusal(response: &Response) -> Fault {
+    match response.status() {
+        StatusCode::NOT_FOUND | StatusCode::GONE => Fault::Missing,
+        StatusCode::UNAUTHORIZED => {
+            let challenge = response.headers().get(header::WWW_AUTHENTICATE);
+            let challenge = challenge.and_then(|challenge| challenge.to_str().ok());
+            Fault::Unknown(challenge.unwrap_or_default().to_owned())
+        }
+        other => Fault::Status(other.as_u16()),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     cache::{Cache, CacheError},
     digest::Digest,
     hosts::Hosts,
-    http::{Fault, Headers, Http, Patience},
+    http::{Fault, Headers, Http, Patience, Roots},
     progress::Progress,
     transfer::{Expected, Partial},
 };
@@ -75,6 +75,7 @@ pub struct Want<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Client {
     patience: Patience,
+    roots: Roots,
     /// Made when first needed: it reads the machine's certificates, which takes a quarter of a second.
     http: Arc<OnceLock<Http>>,
 }
@@ -82,7 +83,13 @@ pub struct Client {
 impl Client {
     /// A client that waits and retries like this.
     pub fn new(patience: Patience) -> Self {
-        Self { patience, http: Arc::default() }
+        Self { patience, ..Self::default() }
+    }
+
+    /// A client that brings along whom it believes, for a machine that has no certificates of authorities.
+    #[cfg(feature = "roots")]
+    pub fn with_own_roots() -> Self {
+        Self { roots: Roots::Own, ..Self::default() }
     }
 
     /// Begins a piece of work, in which it is remembered who answers.
@@ -94,7 +101,7 @@ impl Client {
         match self.http.get() {
             Some(http) => Ok(http),
             None => {
-                let http = Http::new(self.patience)?;
+                let http = Http::new(self.patience, self.roots)?;
                 Ok(self.http.get_or_init(|| http))
             }
         }
@@ -139,6 +146,15 @@ impl Session {
             }
             Ok(accept(&text)?)
         })
+    }
+
+    /// How long a file is, if the address says it.
+    ///
+    /// # Errors
+    /// It does not have it, or does not answer.
+    pub fn length(&self, url: &str, headers: &Headers) -> Result<Option<u64>, Failure> {
+        let urls = [url.to_owned()];
+        self.rounds(&urls, &AtomicBool::new(false), |url| Ok(self.client.http()?.length(url, headers)?))
     }
 
     /// Brings a file into the cache, and says what it is. It is there, under its digest, once it is what is expected and

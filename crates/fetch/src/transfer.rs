@@ -5,6 +5,8 @@ use std::{
     io::{self, Read, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -48,7 +50,14 @@ pub(crate) struct Partial<'p> {
     hasher: Hasher,
     have: u64,
     item: Item<'p>,
+    /// On a card: how many bytes are not written down yet.
+    loose: Option<u64>,
 }
+
+/// How much is written before it is written down, on a card: a cheap one takes a tenth of a second for it.
+const PIECE: u64 = 1 << 20;
+/// The longest pause after that.
+const PAUSE: Duration = Duration::from_secs(2);
 
 impl<'p> Partial<'p> {
     /// Takes it up where it was left; or says what is there already, whole.
@@ -78,7 +87,8 @@ impl<'p> Partial<'p> {
         let mut hasher = Hasher::default();
         let have = resume(&mut file, &mut hasher, expected.most()).map_err(CacheError::io("read", &path))?;
         let item = progress.item(title, expected.size.unwrap_or(have), have);
-        Ok(Ok(Self { headers, expected, path, file, hasher, have, item }))
+        let loose = cache.is_on_card().then_some(0);
+        Ok(Ok(Self { headers, expected, path, file, hasher, have, item, loose }))
     }
 
     /// Gets what is missing from `url` and checks the whole.
@@ -141,10 +151,24 @@ impl<'p> Partial<'p> {
             self.hasher.update(&block[..read]);
             self.have += read as u64;
             self.item.add(read as u64);
+            self.write_down(read as u64).map_err(CacheError::io("write", &self.path))?;
         }
         if let Some(expected) = size.filter(|size| self.have < *size) {
             let fault = Fault::Short { got: self.have, expected };
             return Err(Setback::Mirror { fault, moved: self.have > before });
+        }
+        Ok(())
+    }
+
+    /// On a card, what has come is written down piece by piece, and others have their turn in between.
+    fn write_down(&mut self, more: u64) -> io::Result<()> {
+        let Some(loose) = &mut self.loose else { return Ok(()) };
+        *loose += more;
+        if *loose >= PIECE {
+            *loose = 0;
+            let begun = Instant::now();
+            self.file.sync_data()?;
+            thread::sleep(begun.elapsed().min(PAUSE));
         }
         Ok(())
     }
@@ -165,6 +189,9 @@ impl<'p> Partial<'p> {
     pub(crate) fn keep(self, cache: &Cache) -> Result<(Digest, u64), CacheError> {
         let found = self.hasher.finish();
         let object = cache.object(&found);
+        if self.loose.is_some() {
+            self.file.sync_all().map_err(CacheError::io("write", &self.path))?;
+        }
         std::fs::rename(&self.path, &object).map_err(CacheError::io("rename into place", &object))?;
         Ok((found, self.have))
     }

@@ -72,6 +72,8 @@ pub struct Supplies {
     pub images: Vec<Image>,
     /// The version of the CNI plugins with a leading `v`.
     pub cni_plugins: Option<String>,
+    /// Whether the Pi looks for newer releases by itself, if the lab says so; see [`crate::Lab::refreshes`].
+    pub refresh: Option<bool>,
 }
 
 /// A file from anywhere.

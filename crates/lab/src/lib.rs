@@ -163,6 +163,12 @@ impl Lab {
         }
     }
 
+    /// Whether the Pi looks by itself for what the lab's channels have now: where it has an upstream, unless the lab says
+    /// otherwise.
+    pub fn refreshes(&self) -> bool {
+        self.supplies.refresh.unwrap_or(!self.network.upstream.is_empty())
+    }
+
     /// Whether the node is given certificates: it has a part in the lab's cluster, and an address to be known by.
     pub fn is_enrolled(&self, node: &Node) -> bool {
         self.kubernetes.is_some() && node.role.is_some() && node.address.is_some()

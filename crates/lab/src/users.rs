@@ -21,6 +21,8 @@ pub const NTP: u32 = 908;
 pub const PKI: u32 = 909;
 /// The one's that switches machines.
 pub const POWER: u32 = 910;
+/// The one's that keeps what machines are started with up to date.
+pub const MIRROR: u32 = 911;
 
 #[cfg(test)]
 mod tests {
@@ -43,6 +45,7 @@ mod tests {
             ("pilotlight-ntp", super::NTP),
             ("pilotlight-pki", super::PKI),
             ("pilotlight-power", super::POWER),
+            ("pilotlight-mirror", super::MIRROR),
         ];
         for (name, expected) in all {
             assert_eq!(number(name), Some(expected), "{name}");

@@ -64,6 +64,17 @@ pub struct Mirror<'a> {
     pub show: Show,
     /// Seconds since 1970, by which keys and signatures are judged.
     pub now: i64,
+    /// Where room is short: told how many bytes are about to come, makes room for them or says how much there is.
+    pub room: Option<Room<'a>>,
+}
+
+/// Makes room for so many bytes, or says how many there is room for.
+pub struct Room<'a>(pub &'a (dyn Fn(u64) -> Result<(), u64> + Sync));
+
+impl std::fmt::Debug for Room<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Room")
+    }
 }
 
 /// Something to be fetched, and what to do with it.
@@ -132,6 +143,7 @@ impl Mirror<'_> {
         self.supplies(&session, lab, old, &mut lock, &mut jobs)?;
         let end = jobs.len();
         let begun = self.images(&session, lab, old, &mut lock, &mut jobs)?;
+        self.make_room_for(&session, &jobs)?;
         let files = self.fetch_all(&session, &jobs)?;
         for Begun { mut image, rest } in begun {
             image.files.extend_from_slice(files.get(rest).unwrap_or_default());
@@ -151,9 +163,18 @@ impl Mirror<'_> {
     /// # Errors
     /// The first one that nobody gives as it is locked.
     pub fn fetch(&self, lock: &Lock) -> Result<(), MirrorError> {
+        self.bring(lock.all().into_iter().collect())
+    }
+
+    /// Brings these files into the cache, each with the path that it goes by.
+    ///
+    /// # Errors
+    /// The first one that nobody gives as it is locked.
+    pub fn bring(&self, files: Vec<(String, &LockedFile)>) -> Result<(), MirrorError> {
         let missing: Vec<(String, &LockedFile)> =
-            lock.all().into_iter().filter(|(_, file)| !self.cache.has(&file.sha256, file.size)).collect();
+            files.into_iter().filter(|(_, file)| !self.cache.has(&file.sha256, file.size)).collect();
         let bytes = missing.iter().map(|(_, file)| file.size).sum();
+        self.make_room(bytes)?;
         let session = self.client.session();
         self.each(&missing, bytes, |(path, file), progress, stop| {
             let expected = Expected::exactly(file.size, file.sha256);
@@ -282,6 +303,29 @@ impl Mirror<'_> {
     ) -> Result<T, MirrorError> {
         let document = session.document(&[url.to_owned()], &Headers::default(), LONGEST_TEXT, accept);
         document.map_err(|failure| MirrorError::of(title, failure))
+    }
+
+    /// Makes room for what is to be fetched, as far as it is said how long it is: of the rest it shows when it comes.
+    fn make_room_for(&self, session: &Session, jobs: &[Job]) -> Result<(), MirrorError> {
+        if self.room.is_none() {
+            return Ok(());
+        }
+        let mut bytes = 0;
+        for Job { title, candidate, .. } in jobs {
+            let length = self.introduced(session, title, Headers::default(), |headers| {
+                session.length(&candidate.url, headers)
+            })?;
+            bytes += length.unwrap_or(0);
+        }
+        self.make_room(bytes)
+    }
+
+    fn make_room(&self, bytes: u64) -> Result<(), MirrorError> {
+        let Some(Room(make)) = &self.room else { return Ok(()) };
+        if bytes == 0 {
+            return Ok(());
+        }
+        make(bytes).map_err(|free| MirrorError::NoRoom { wanted: bytes, free })
     }
 
     fn fetch_all(&self, session: &Session, jobs: &[Job]) -> Result<Vec<LockedFile>, MirrorError> {

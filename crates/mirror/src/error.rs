@@ -55,6 +55,17 @@ pub enum MirrorError {
         /// The version that came.
         found: String,
     },
+    /// There is no room for it.
+    #[error(
+        "{} MB are to be fetched, and there is room for {}: hold or leave out something in the lab, or take a larger card",
+        .wanted.div_ceil(1_000_000), .free / 1_000_000
+    )]
+    NoRoom {
+        /// What is to be fetched, in bytes.
+        wanted: u64,
+        /// How much there is room for.
+        free: u64,
+    },
     /// The cache cannot take it.
     #[error(transparent)]
     Cache(#[from] CacheError),

@@ -14,13 +14,15 @@ mod error;
 mod images;
 mod lock;
 mod order;
+mod refresh;
 mod release;
 mod sources;
 mod wanted;
 
-pub use desk::{Mirror, Update};
+pub use desk::{Mirror, Room, Update};
 pub use error::MirrorError;
 pub use lock::{Lock, LockError, LockedFile, LockedImage, LockedRelease};
 pub use order::newer;
+pub use refresh::{Act, Held, Here};
 pub use sources::{Listed, Plain, Signed, Sources, SourcesError};
 pub use wanted::{Wanted, systems};

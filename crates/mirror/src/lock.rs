@@ -99,6 +99,9 @@ impl LockedRelease {
 }
 
 impl Lock {
+    /// What it is called on the card, beside the index.
+    pub const NAME: &'static str = "lab.lock";
+
     /// Reads a lock.
     ///
     /// # Errors

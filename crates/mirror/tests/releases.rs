@@ -1,14 +1,17 @@
 //! Labs against a server with the layouts of the real ones, signed by a key of the test: what is found, what is kept,
 //! and what is refused when any part of it was tampered with.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use pilotlight_fetch::{
     Cache, Client, Digest, Patience, Show,
     testing::{Content, Server, Signer, Site, Trouble},
 };
 use pilotlight_lab::{Lab, System};
-use pilotlight_mirror::{Lock, Mirror, MirrorError, Sources, Update};
+use pilotlight_mirror::{Lock, Mirror, MirrorError, Room, Sources, Update};
 
 const NOW: i64 = 2_800_000_000;
 const FLATCAR: &str = "flatcar/stable/amd64-usr";
@@ -128,7 +131,7 @@ impl Scene {
         let patience =
             Patience { pause: std::time::Duration::from_millis(1), rounds: 2, ..Patience::default() };
         let client = Client::new(patience);
-        work(Mirror { cache: &cache, sources, client, show: Show::Nothing, now: NOW })
+        work(Mirror { cache: &cache, sources, client, show: Show::Nothing, now: NOW, room: None })
     }
 
     /// What a person reads, with the server's address taken out.
@@ -185,8 +188,14 @@ fn all_systems_are_found_and_kept_by_version() {
     // Whoever has only the lock gets the same bytes, and from them alone.
     let other = tempfile::tempdir().unwrap();
     let cache = Cache::at(other.path()).unwrap();
-    let mirror =
-        |client| Mirror { cache: &cache, sources: &scene.sources, client, show: Show::Nothing, now: NOW };
+    let mirror = |client| Mirror {
+        cache: &cache,
+        sources: &scene.sources,
+        client,
+        show: Show::Nothing,
+        now: NOW,
+        room: None,
+    };
     mirror(Client::default()).fetch(&lock).unwrap();
     for (path, file) in lock.all() {
         assert!(cache.has(&file.sha256, file.size), "{path}");
@@ -377,11 +386,39 @@ fn supplies_come_by_their_digest() {
     let empty = tempfile::tempdir().unwrap();
     let cache = Cache::at(empty.path()).unwrap();
     let client = Client::default();
-    let fault = Mirror { cache: &cache, sources: &scene.sources, client, show: Show::Nothing, now: NOW }
-        .fetch(&lock)
-        .unwrap_err();
+    let fault =
+        Mirror { cache: &cache, sources: &scene.sources, client, show: Show::Nothing, now: NOW, room: None }
+            .fetch(&lock)
+            .unwrap_err();
     let told = scene.told(&fault);
     assert!(told.contains("kubelet: it was tampered") || told.contains("bytes instead of"), "{told}");
+}
+
+#[test]
+fn room_is_made_before_anything_comes() {
+    let mut scene = Scene::new();
+    scene.flatcar("4230.2.1", true);
+    scene.server.serve(scene.site.clone());
+    let cache = Cache::at(scene.folder.path()).unwrap().on_card();
+    let lab = parsed(STABLE);
+    let asked = AtomicU64::new(0);
+    let lock = |free: u64| {
+        let make = |wanted: u64| {
+            asked.store(wanted, Ordering::Relaxed);
+            if wanted <= free { Ok(()) } else { Err(free) }
+        };
+        let (client, sources, room) = (Client::default(), &scene.sources, Some(Room(&make)));
+        let mirror = Mirror { cache: &cache, sources, client, show: Show::Nothing, now: NOW, room };
+        mirror.lock(&lab, &Lock::default(), &Update::Changed)
+    };
+    let fault = lock(10).unwrap_err();
+    let length = "kernel of 4230.2.1initrd of 4230.2.1".len() as u64;
+    assert!(matches!(fault, MirrorError::NoRoom { wanted, free: 10 } if wanted == length), "{fault}");
+    assert_eq!((asked.load(Ordering::Relaxed), cache.length().unwrap()), (length, 0));
+    lock(length).unwrap();
+    assert_eq!(cache.length().unwrap(), length);
+    cache.clear().unwrap();
+    assert_eq!(cache.length().unwrap(), 0);
 }
 
 #[test]

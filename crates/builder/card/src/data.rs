@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs};
 use anyhow::Context as _;
 use pilotlight_disk::layout::{DATA_IMAGE, MIB};
 use pilotlight_fetch::Cache;
-use pilotlight_lab::{Architecture, Lab, System, Versions, paths};
+use pilotlight_lab::{Architecture, Lab, System, Versions, paths, users};
 use pilotlight_mirror::{Lock, Wanted};
 use pilotlight_tree::{Bytes, Kind, Meta, Node, Tree, TreePath};
 
@@ -68,20 +68,27 @@ pub(crate) fn tree(images: &[NodeImage], mirrored: &Lock, cache: &Cache, epoch: 
         versions.channels.insert(key(&image.channel), image.version.clone());
         versions.files.insert(key(&image.version), digests.collect());
     }
+    if *mirrored != Lock::default() {
+        put(&mut tree, &format!("{assets}/{}", Lock::NAME), mirrored.text().into(), epoch)?;
+    }
     if !versions.files.is_empty() {
         put(&mut tree, &format!("{assets}/{}", Versions::INDEX), versions.index().into(), epoch)?;
     }
     Ok(tree)
 }
 
-/// Puts a file into the tree, with the folders above it.
+/// Puts a file into the tree, with the folders above it. They are the Pi's own to replace, by the one service that does.
 fn put(tree: &mut Tree, path: &str, content: Bytes, epoch: u32) -> anyhow::Result<()> {
     let path = TreePath::parse(path)?;
     let mut above = path.parent();
     while let Some(folder) = above.filter(|folder| !folder.is_root() && tree.get(folder).is_none()) {
         above = folder.parent();
-        tree.insert(folder, Node { meta: Meta::root(0o755, epoch), kind: Kind::Directory });
+        tree.insert(folder, Node { meta: mirrors(0o755, epoch), kind: Kind::Directory });
     }
-    tree.insert(path, Node { meta: Meta::root(0o644, epoch), kind: Kind::File(content) });
+    tree.insert(path, Node { meta: mirrors(0o644, epoch), kind: Kind::File(content) });
     Ok(())
+}
+
+fn mirrors(mode: u16, mtime: u32) -> Meta {
+    Meta { mode, uid: users::MIRROR, gid: users::MIRROR, mtime }
 }

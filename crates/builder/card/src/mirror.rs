@@ -65,7 +65,14 @@ impl Workshop {
     }
 
     fn mirror_of<'a>(&'a self, sources: &'a Sources, now: i64) -> Mirror<'a> {
-        Mirror { cache: self.archives.cache(), sources, client: Client::default(), show: Show::Auto, now }
+        Mirror {
+            cache: self.archives.cache(),
+            sources,
+            client: Client::default(),
+            show: Show::Auto,
+            now,
+            room: None,
+        }
     }
 }
 

@@ -39,13 +39,22 @@ const PROGRAMS: &[Program] = &[
     },
     Program { package: "pilotlight-pki", name: "pilotlight-pkid", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-power", name: "pilotlight-powerd", folder: Some("usr/lib/pilotlight") },
+    Program { package: "pilotlight-refresh", name: "pilotlight-refresh", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-update", name: "pilotlight-updated", folder: Some("usr/lib/pilotlight") },
     Program { package: "pilotlight-ctl", name: "pilotctl", folder: Some("usr/bin") },
     Program { package: "pilotlight-init", name: "pilotlight-init", folder: None },
 ];
 
 /// What a program is made of, relative to the workspace.
-const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "crates/lab", "crates/disk", "crates/services"];
+const SOURCES: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "crates/lab",
+    "crates/disk",
+    "crates/fetch",
+    "crates/mirror",
+    "crates/services",
+];
 
 /// Changes when what is kept of the programs does.
 const LAYOUT: &str = "services 3";

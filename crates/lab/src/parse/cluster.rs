@@ -70,6 +70,7 @@ pub(super) fn supplies(mut section: Section<'_>, report: &mut Report<'_>) -> Sup
     let urls = section.sections(report, "urls");
     let images = section.checked_list(report, "images", check::image);
     let cni_plugins = section.checked(report, "cni-plugins", check::semantic_version);
+    let refresh = section.truth(report, "refresh");
     section.finish(report);
     let mut paths = super::Seen::default();
     let urls = urls.into_iter().filter_map(|mut section| {
@@ -93,7 +94,12 @@ pub(super) fn supplies(mut section: Section<'_>, report: &mut Report<'_>) -> Sup
     });
     let urls: Vec<Url> = urls.collect();
     let images: Vec<Image> = images.into_iter().map(|at| at.value).collect();
-    Supplies { urls, images, cni_plugins: cni_plugins.map(|at| at.value) }
+    Supplies {
+        urls,
+        images,
+        cni_plugins: cni_plugins.map(|at| at.value),
+        refresh: refresh.map(|at| at.value),
+    }
 }
 
 /// Reads something that switches machines.

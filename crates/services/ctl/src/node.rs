@@ -17,7 +17,7 @@ use crate::events;
 
 /// Prints the story of the machine `wanted`, a name or a hardware address.
 pub(crate) fn print(wanted: &str, lab: &Path, state: &Path, log: &Path) -> anyhow::Result<()> {
-    let lab = Current::new(lab::load(lab)?, state).now();
+    let lab = Current::new(lab::load(lab)?, state, &[]).now();
     let machine = Machine::find(wanted, &lab)?;
     let events = events::all(log)?;
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -4,10 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::bail;
 use clap::Args;
-use pilotlight_kit::{
-    assets,
-    lab::{self, Current},
-};
+use pilotlight_kit::lab::{self, Current};
 use pilotlight_lab::{Lab, paths};
 
 use crate::ask::ask;
@@ -35,18 +32,12 @@ pub(crate) struct Source {
 impl Source {
     /// Prints what `table` makes of the lab as its file has it and of the lab as it is now.
     pub(crate) fn print(&self, table: impl Fn(&Lab, &Lab) -> String) -> anyhow::Result<()> {
-        let mut lab = lab::load(&self.lab)?;
-        let (versions, faults) = assets::versions(&self.indexes);
-        lab.versions = versions;
-        let current = Current::new(lab, &self.lab_state);
+        let current = Current::new(lab::load(&self.lab)?, &self.lab_state, &self.indexes);
         print!("{}", table(current.in_force(), &current.now()));
-        if let Some(fault) = current.fault() {
-            bail!("what became of the nodes is not known: {fault}");
+        match current.faults().first() {
+            Some(fault) => bail!("what became of the nodes, or what the Pi has, is not all known: {fault}"),
+            None => Ok(()),
         }
-        if let Some(fault) = faults.first() {
-            bail!("what the Pi has is not all known: {fault}");
-        }
-        Ok(())
     }
 
     /// Asks for a change, and prints what came of it.

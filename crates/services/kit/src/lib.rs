@@ -9,6 +9,7 @@ pub mod drops;
 pub mod event;
 pub mod events;
 pub mod interface;
+pub mod keep;
 pub mod lab;
 pub mod limit;
 pub mod line;

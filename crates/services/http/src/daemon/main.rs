@@ -23,7 +23,7 @@ use mio::{Poll, Waker};
 use pilotlight_http::Warmth;
 use pilotlight_kit::{
     Events,
-    assets::{self, Assets},
+    assets::Assets,
     lab::{self, Current},
     signals, systemd,
 };
@@ -78,11 +78,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let stop = signals::stop_requests().context("cannot wait for signals")?;
-    let mut lab = lab::load(&arguments.lab)?;
+    let lab = lab::load(&arguments.lab)?;
     let assets = Assets::open(&arguments.roots)
         .with_context(|| format!("cannot serve {:?}: no readable folder", arguments.roots))?;
-    let (versions, faults) = assets::versions(&arguments.roots);
-    lab.versions = versions;
     let listeners = listener::adopt(listener::open(systemd::listen_fds(), &arguments.listen)?)?;
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     // The unit gives as many, and lets nobody ask for more. By hand there may be fewer, and then fewer come in.
@@ -92,7 +90,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let waker = Arc::new(waker);
     let shared = Shared {
         site: Site::new(
-            Current::new(lab, &arguments.lab_state),
+            Current::new(lab, &arguments.lab_state, &arguments.roots),
             assets,
             Events::new(&arguments.events),
             run_tag()?,
@@ -104,9 +102,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         now: Instant::now(),
         stopping: false,
     };
-    for fault in faults {
-        shared.site.fault(fault);
-    }
+    // What is wrong with the state or an index is told at once.
+    shared.site.lab();
     let server = Server::new(poll, listeners, shared)?;
     systemd::ready(&format!("Serving {:?} on {addresses:?}", arguments.roots));
     server.run(&stop)

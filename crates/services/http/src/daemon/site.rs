@@ -99,7 +99,7 @@ impl Site {
     /// The lab with what has become of it by now.
     pub(crate) fn lab(&self) -> Rc<Lab> {
         let lab = self.lab.now();
-        if let Some(fault) = self.lab.fault() {
+        for fault in self.lab.faults() {
             self.fault(fault);
         }
         lab

@@ -9,7 +9,7 @@ use pilotlight_init::{
     ext4::{self, Superblock},
     status::Data,
 };
-use pilotlight_lab::paths;
+use pilotlight_lab::{paths, users};
 
 use super::{
     Fault, block,
@@ -163,6 +163,12 @@ fn grow_file_system(superblock: Superblock, partition: u64) -> Result<(), Fault>
 fn show() -> Result<(), Fault> {
     let data = in_root(paths::DATA);
     files::replace(&data.join("etc/started"), b"", 0o644)?;
+    let assets = in_root(paths::ASSETS);
+    if !assets.exists() {
+        files::folder(&assets)?;
+        let owner = Some(users::MIRROR);
+        std::os::unix::fs::chown(&assets, owner, owner).map_err(Fault::file("give away", &assets))?;
+    }
     mounts::bind_folder(&data.join("lib/pilotlight"), &in_root(paths::STATE))?;
     mounts::bind_folder(&data.join("journal"), &in_root(mounts::JOURNAL))
 }

@@ -2,12 +2,9 @@
 //! mode; on the wire nobody can.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::{
-        fs::PermissionsExt as _,
-        net::{UnixListener, UnixStream},
-    },
+    os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -15,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use pilotlight_kit::{Event, Events, assets, lab};
+use pilotlight_kit::{Event, Events, assets, keep, lab};
 use pilotlight_lab::{Chosen, Lab, LabState};
 use pilotlight_lab_state::Wish;
 
@@ -161,14 +158,8 @@ impl Desk {
     fn keep(&self, text: &str) -> io::Result<()> {
         let folder = self.state.parent().ok_or(io::ErrorKind::InvalidInput)?;
         fs::create_dir_all(folder)?;
-        let new = self.state.with_extension("new");
-        let mut file = File::create(&new)?;
         // Whoever renders boot scripts reads it; it holds no secret.
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &self.state)?;
-        File::open(folder)?.sync_all()
+        keep::replace(&self.state, text.as_bytes(), 0o644)
     }
 }
 

@@ -1,17 +1,17 @@
 //! The keys on the disk: one file that is written whole, flushed, and only then has its name.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::Path,
 };
 
 use anyhow::Context as _;
+use pilotlight_kit::keep;
 use pilotlight_pki::Authority;
 
 const NAME: &str = "authority.json";
-const HALF: &str = "authority.new";
 /// What could not be read, when a backup takes its place.
 const DAMAGED: &str = "authority.damaged";
 
@@ -53,14 +53,5 @@ pub(crate) fn save(folder: &Path, authority: &Authority) -> anyhow::Result<()> {
 fn write(folder: &Path, bytes: &[u8]) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    let half = folder.join(HALF);
-    match fs::remove_file(&half) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&half)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&half, folder.join(NAME))?;
-    File::open(folder)?.sync_all()
+    keep::replace(&folder.join(NAME), bytes, 0o600)
 }

@@ -1,13 +1,14 @@
 //! What the devices' users are: a file for each device, in a folder that is this daemon's alone.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{self, DirBuilder, File},
+    io::{self, Read as _},
+    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
 };
 
 use anyhow::{Context as _, bail};
+use pilotlight_kit::keep;
 use pilotlight_lab::PowerDevice;
 use pilotlight_power::Login;
 
@@ -46,13 +47,7 @@ impl Keys {
         let path = self.path(name);
         let write = || {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
-            let new = self.0.join(format!("{name}.new"));
-            let _ = fs::remove_file(&new);
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-            file.write_all(login.keep(&device.url).as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(&self.0)?.sync_all()
+            keep::replace(&path, login.keep(&device.url).as_bytes(), 0o600)
         };
         write().with_context(|| format!("cannot write {}", path.display()))
     }

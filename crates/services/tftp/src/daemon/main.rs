@@ -13,7 +13,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Parser;
 use pilotlight_kit::{
-    Events, assets,
+    Events,
     beneath::Root,
     lab::{self, Current},
     signals, systemd,
@@ -62,12 +62,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let open = |path: &PathBuf| {
         Root::open(path).with_context(|| format!("cannot serve {}: no readable folder", path.display()))
     };
-    let mut lab = lab::load(&arguments.lab)?;
-    // Without any, the menus say what is missing; the web server tells of an index that cannot be used.
-    lab.versions = assets::versions(&arguments.indexes).0;
+    let lab = lab::load(&arguments.lab)?;
     let files = files::Files {
-        // The web server tells of a state that cannot be read, too.
-        lab: Current::new(lab, &arguments.lab_state),
+        // The web server tells of a state or an index that cannot be read.
+        lab: Current::new(lab, &arguments.lab_state, &arguments.indexes),
         root: open(&arguments.root)?,
         assets: arguments.assets.as_ref().map(open).transpose()?,
     };

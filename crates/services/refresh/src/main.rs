@@ -1,0 +1,106 @@
+//! `pilotlight-refresh`: looks once for what the lab's channels have now, and brings it onto the card.
+//!
+//! A timer starts it on a Pi with a way out. What is to be done in which order says [`pilotlight_mirror::Here`]; this does it.
+//! Nothing that fails here is a fault of the Pi: it goes on serving what it has, and the timer comes again.
+
+mod shelf;
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::Mutex,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use clap::Parser;
+use pilotlight_fetch::{Client, Show};
+use pilotlight_kit::{Event, Events, lab};
+use pilotlight_lab::paths;
+use pilotlight_mirror::{Mirror, Room, Sources, Update};
+
+use crate::shelf::Shelf;
+
+const SERVICE: &str = "mirror";
+/// What stays free for leases, events, certificates and an ext4's own comfort.
+const RESERVE_MIB: u64 = 128;
+
+/// Looks for what the lab's channels have now, and brings it onto the card.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The lab in force.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB)]
+    lab: PathBuf,
+    /// What is handed to machines, and kept by this program.
+    #[arg(long, value_name = "DIR", default_value = paths::ASSETS)]
+    assets: PathBuf,
+    /// The file that says that the clock can be believed: signatures are judged by it.
+    #[arg(long, value_name = "FILE", default_value = paths::CLOCK_SET)]
+    clock_set: PathBuf,
+    /// Where releases come from and whose keys count, instead of what was built in.
+    #[arg(long, value_name = "FILE")]
+    sources: Option<PathBuf>,
+    /// How much of the card stays free, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = RESERVE_MIB)]
+    reserve: u64,
+    /// The socket that takes events.
+    #[arg(long, value_name = "SOCKET", default_value = paths::EVENTS_SOCKET)]
+    events: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let events = Events::new(&arguments.events);
+    match run(&arguments) {
+        Ok(event) => events.emit(event),
+        Err(fault) => events.emit(Event::failed(SERVICE, "refresh", format!("{fault:#}"))),
+    }
+    ExitCode::SUCCESS
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<Event> {
+    let lab = lab::load(&arguments.lab)?;
+    let idle = |why: &str| Ok(Event::dropped(SERVICE, "refresh", why));
+    if !lab.refreshes() {
+        return idle("the lab has no upstream, or does not want it (mirror.refresh)");
+    }
+    if !arguments.clock_set.exists() {
+        return idle("nobody has vouched for the clock yet, and signatures are judged by it");
+    }
+    let sources = match &arguments.sources {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            Sources::parse(&text.with_context(|| format!("cannot read {}", path.display()))?)?
+        }
+        None => Sources::own()?,
+    };
+    let shelf = Shelf::open(&arguments.assets)?;
+    let here = shelf.look()?;
+    let old = here.lock.clone();
+    let here = Mutex::new(here);
+    let make_room = |wanted: u64| shelf.make_room(&here, wanted, arguments.reserve << 20);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mirror = Mirror {
+        cache: shelf.cache(),
+        sources: &sources,
+        client: Client::with_own_roots(),
+        show: Show::Nothing,
+        now: now.cast_signed(),
+        room: Some(Room(&make_room)),
+    };
+    let found = mirror.lock(&lab, &old, &Update::Systems(Vec::new()))?;
+    let state = || here.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let now_here = state().clone();
+    mirror.bring(now_here.lacking(&found))?;
+    let acts = state().acts(&found);
+    for act in acts {
+        shelf.perform(act)?;
+    }
+    shelf.cache().clear()?;
+    let changes = found.changes(&old);
+    Ok(match changes.is_empty() {
+        true => Event::ok(SERVICE, "current"),
+        false => Event::ok(SERVICE, "refreshed").fact("changes", changes),
+    })
+}
