@@ -13,8 +13,8 @@ mod proxy;
 mod push;
 mod raspbian;
 mod slots;
-mod times;
 mod used;
+mod way_out;
 
 use std::process::ExitCode;
 
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
             ("slot-kernel-unreadable", slots::kernel_unreadable),
             ("virt-package-database", database::verified),
             ("virt-names-and-time", names::names_and_time),
-            ("virt-time-from-upstream", times::from_upstream),
+            ("virt-way-out", way_out::with_a_way_out),
             ("virt-push", push::kept_and_left),
             ("virt-power-cuts", cuts::normal_running),
             ("virt-pcs", pcs::all),

@@ -20,6 +20,8 @@ pub const LAB_STATUS: &str = "/run/pilotlight/lab.json";
 pub const CARD_STATUS: &str = "/run/pilotlight/card.json";
 /// The datagram socket that takes events for the log; owned by `lab-state`.
 pub const EVENTS_SOCKET: &str = "/run/pilotlight/events.sock";
+/// The socket over which operators have the Pi look for newer releases; its group are the operators.
+pub const MIRROR_SOCKET: &str = "/run/pilotlight/mirror.sock";
 /// The folder of the event log, on the data partition when there is one.
 pub const EVENTS_DIR: &str = "/var/lib/pilotlight/events";
 /// What has become of the nodes since the lab was put in force; written by `lab-state` alone.

@@ -12,6 +12,7 @@ mod events;
 mod install;
 mod line;
 mod login;
+mod mirror;
 mod node;
 mod passphrase;
 mod power;
@@ -99,6 +100,8 @@ enum Verb {
     /// The certificate authority: what it is trusted by, its backup, and a backup brought back.
     #[command(subcommand)]
     Ca(ca::Verb),
+    /// Has the Pi look for newer releases of what the lab's channels follow, and says what came of it.
+    Mirror,
     /// Switches machines on and off.
     Power(power::Arguments),
     /// Says what time it is on the Pi and whether machines are told to believe it; sets it with `--set`.
@@ -128,6 +131,7 @@ fn main() -> ExitCode {
         Verb::Arm { node, minutes, authority } => ca::arm(&authority, &node, minutes),
         Verb::Kubeconfig { out, authority } => ca::kubeconfig(&authority, out.as_deref()),
         Verb::Ca(verb) => ca::run(&verb),
+        Verb::Mirror => mirror::run(),
         Verb::Power(arguments) => power::run(&arguments),
         Verb::Clock { set } => clock::run(set.as_deref()),
         Verb::DhcpServers { socket } => dhcp::servers(&socket),

@@ -1,11 +1,13 @@
 //! `pilotlight-refresh`: looks once for what the lab's channels have now, and brings it onto the card.
 //!
-//! A timer starts it on a Pi with a way out. What is to be done in which order says [`pilotlight_mirror::Here`]; this does it.
+//! A timer starts it on a Pi with a way out, or an operator who wants to know. What is to be done in which order says [`pilotlight_mirror::Here`]; this does it.
 //! Nothing that fails here is a fault of the Pi: it goes on serving what it has, and the timer comes again.
 
 mod shelf;
 
 use std::{
+    io::Write as _,
+    os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
     process::ExitCode,
     sync::Mutex,
@@ -15,7 +17,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser;
 use pilotlight_fetch::{Client, Show};
-use pilotlight_kit::{Event, Events, lab};
+use pilotlight_kit::{Event, Events, lab, systemd};
 use pilotlight_lab::paths;
 use pilotlight_mirror::{Mirror, Room, Sources, Update};
 
@@ -52,18 +54,53 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let events = Events::new(&arguments.events);
-    match run(&arguments) {
-        Ok(event) => events.emit(event),
-        Err(fault) => events.emit(Event::failed(SERVICE, "refresh", format!("{fault:#}"))),
+    let mut operator = operator();
+    let outcome = run(&arguments, operator.is_some());
+    let (event, answer) = match outcome {
+        Ok(Outcome::Idle(why)) => (Event::dropped(SERVICE, "refresh", why), format!("refused: {why}")),
+        Ok(Outcome::Current) => (Event::ok(SERVICE, "current"), "nothing new".to_owned()),
+        Ok(Outcome::Changed(lines)) => {
+            let answer = lines.join("\n");
+            (Event::ok(SERVICE, "refreshed").fact("changes", lines), answer)
+        }
+        Err(fault) => {
+            let fault = format!("{fault:#}");
+            (Event::failed(SERVICE, "refresh", &fault), format!("refused: {fault}"))
+        }
+    };
+    events.emit(event);
+    if let Some(operator) = &mut operator {
+        // Who has gone away reads it in the events.
+        let _ = operator.write_all(format!("{answer}\n").as_bytes());
     }
     ExitCode::SUCCESS
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<Event> {
+/// The operator who waits for what comes of it; none when it was the timer.
+fn operator() -> Option<UnixStream> {
+    let listener = UnixListener::from(systemd::listen_fds().into_iter().next()?);
+    listener.set_nonblocking(true).ok()?;
+    listener.accept().ok().map(|(stream, _)| stream)
+}
+
+/// What came of looking.
+enum Outcome {
+    /// Nobody was asked, for this reason.
+    Idle(&'static str),
+    /// All is here.
+    Current,
+    /// What is new, line by line.
+    Changed(Vec<String>),
+}
+
+fn run(arguments: &Arguments, is_asked: bool) -> anyhow::Result<Outcome> {
     let lab = lab::load(&arguments.lab)?;
-    let idle = |why: &str| Ok(Event::dropped(SERVICE, "refresh", why));
-    if !lab.refreshes() {
-        return idle("the lab has no upstream, or does not want it (mirror.refresh)");
+    let idle = |why| Ok(Outcome::Idle(why));
+    if lab.network.upstream.is_empty() {
+        return idle("the lab has no upstream");
+    }
+    if !is_asked && !lab.refreshes() {
+        return idle("the lab does not want it (mirror.refresh)");
     }
     if !arguments.clock_set.exists() {
         return idle("nobody has vouched for the clock yet, and signatures are judged by it");
@@ -99,8 +136,5 @@ fn run(arguments: &Arguments) -> anyhow::Result<Event> {
     }
     shelf.cache().clear()?;
     let changes = found.changes(&old);
-    Ok(match changes.is_empty() {
-        true => Event::ok(SERVICE, "current"),
-        false => Event::ok(SERVICE, "refreshed").fact("changes", changes),
-    })
+    Ok(if changes.is_empty() { Outcome::Current } else { Outcome::Changed(changes) })
 }
