@@ -10,6 +10,7 @@ mod foreign;
 mod fuzz;
 mod image;
 mod lock;
+mod login;
 mod mend;
 mod mirror;
 mod node_image;

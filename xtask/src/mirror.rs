@@ -1,14 +1,26 @@
 //! `cargo xtask mirror`: other projects' releases for a lab.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    io::{BufReader, BufWriter, Read as _, Write as _},
+    path::PathBuf,
+    process::{ExitCode, Stdio},
+};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use pilotlight_card::Workshop;
+use pilotlight_card::{Toolset, Workshop};
 use pilotlight_lab::System;
-use pilotlight_mirror::{LockedRelease, Sources, Update};
+use pilotlight_mirror::{
+    LockedRelease, Sources, Update,
+    handover::{self, HandoverError},
+};
 
-use crate::{Source, lock, ui};
+use crate::{
+    Source, lock,
+    login::{LOCKED_OUT, Login, shown},
+    ui,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -23,11 +35,19 @@ pub(crate) struct Arguments {
     /// Where releases come from and whose signature counts, in the form of crates/mirror/src/sources.toml
     #[arg(long, value_name = "FILE", env = "PILOTLIGHT_SOURCES")]
     sources: Option<PathBuf>,
+    /// Look for nothing: hand what is locked, and what this builder makes, to the running Pi at this address
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["update", "sources"])]
+    to: Option<String>,
+    #[command(flatten)]
+    login: Login,
     #[command(flatten)]
     pub(crate) source: Source,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(pi) = &arguments.to {
+        return hand_over(arguments, pi);
+    }
     let update = update(arguments.update.as_deref())?;
     let sources = match &arguments.sources {
         None => Sources::own()?,
@@ -85,4 +105,48 @@ fn update(systems: Option<&[String]>) -> anyhow::Result<Update> {
             Ok(Update::Systems(systems))
         }
     }
+}
+
+/// Hands the lab's releases to a running Pi: what it lacks of them is sent, and machines are started with them from then on.
+fn hand_over(arguments: &Arguments, pi: &str) -> anyhow::Result<ExitCode> {
+    arguments.login.check()?;
+    let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
+    let ssh = workshop.toolbox(Toolset::Desk)?.program("ssh")?;
+    let (lock, contents) = workshop.shelf(arguments.lab.as_deref())?;
+    let mut command = arguments.login.command(&ssh, pi, &["pilotctl", "mirror", "--take"]);
+    let unreached = format!("cannot reach the Pi by `{}`", shown(&command));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().with_context(|| unreached.clone())?;
+    let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else { bail!("no line to ssh") };
+    let (mut to, mut from) = (BufWriter::new(to), BufReader::new(from));
+    let lacking =
+        handover::offer(&mut to, &lock).map_err(Into::into).and_then(|()| handover::read_need(&mut from));
+    let lacking = match lacking {
+        Ok(lacking) => lacking,
+        Err(HandoverError::Refused(why)) => bail!("the Pi says: {why}"),
+        Err(fault) => return Err(anyhow::Error::new(fault).context(format!("{unreached}: {LOCKED_OUT}"))),
+    };
+    let files: Vec<_> = lacking
+        .iter()
+        .map(|path| {
+            contents.get(path).with_context(|| format!("the Pi asks for {path}, which was not offered"))
+        })
+        .collect::<Result<_, _>>()?;
+    let bar = ui::sending(files.iter().map(|file| file.len() as u64).sum());
+    for piece in files.iter().flat_map(|file| file.chunks(1 << 16)) {
+        to.write_all(piece).context("the Pi went away")?;
+        bar.inc(piece.len() as u64);
+    }
+    to.flush().context("the Pi went away")?;
+    bar.finish_and_clear();
+    let mut answer = String::new();
+    from.read_to_string(&mut answer).context("the Pi went away")?;
+    match answer.trim_end() {
+        "" => bail!("what came of it is not known: the Pi ended without a word (`pilotctl events` there)"),
+        refused if refused.starts_with("refused: ") => bail!("the Pi says: {refused}"),
+        good => println!("{good}"),
+    }
+    // It has said its last word; ssh's is of no interest.
+    let _ = child.wait();
+    Ok(ExitCode::SUCCESS)
 }

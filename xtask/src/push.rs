@@ -4,15 +4,13 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufReader, BufWriter, Read, Write},
-    path::PathBuf,
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Child, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use pilotlight_card::{SlotImage, SlotRequest, Toolset, Workshop};
 use pilotlight_disk::Slot;
 use pilotlight_image::{Content, Sparse};
@@ -20,7 +18,11 @@ use pilotlight_update::{
     Area, Hash, Manifest, Message, Piece, Reply, Status, VERSION, cut, read, send, send_piece,
 };
 
-use crate::{Source, ui};
+use crate::{
+    Source,
+    login::{LOCKED_OUT, Login, shown},
+    ui,
+};
 
 /// How long a Pi has from the restart until it says that the new system is kept, or that it went back: five minutes
 /// of trial, and two starts.
@@ -34,15 +36,8 @@ pub(crate) struct Arguments {
     /// The board [default: the one that the Pi says it is]
     #[arg(long)]
     board: Option<String>,
-    /// The port of its login
-    #[arg(long, default_value_t = 22)]
-    port: u16,
-    /// The private SSH key of an operator [default: what your ssh uses]
-    #[arg(long, value_name = "FILE")]
-    identity: Option<PathBuf>,
-    /// The file of known host keys [default: what your ssh uses]
-    #[arg(long, value_name = "FILE")]
-    known_hosts: Option<PathBuf>,
+    #[command(flatten)]
+    login: Login,
     /// Say what would be sent, and send nothing
     #[arg(long)]
     dry_run: bool,
@@ -62,9 +57,7 @@ struct Line {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if let Some(file) = &arguments.identity {
-        fs::metadata(file).with_context(|| format!("cannot read the key {}", file.display()))?;
-    }
+    arguments.login.check()?;
     let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
     let ssh = workshop.toolbox(Toolset::Desk)?.program("ssh")?;
     let mut line = Line::open(&ssh, arguments)?;
@@ -150,26 +143,8 @@ fn wait(ssh: &std::path::Path, arguments: &Arguments, slot: Slot) -> anyhow::Res
 
 impl Line {
     fn open(ssh: &std::path::Path, arguments: &Arguments) -> anyhow::Result<Self> {
-        let mut command = Command::new(ssh);
-        command.args([
-            "-T",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "ConnectTimeout=10",
-            "-o",
-            "ServerAliveInterval=15",
-        ]);
-        command.args(["-o", "StrictHostKeyChecking=accept-new", "-p", &arguments.port.to_string()]);
-        if let Some(file) = &arguments.identity {
-            command.args(["-o", "IdentitiesOnly=yes"]).arg("-i").arg(file);
-        }
-        if let Some(file) = &arguments.known_hosts {
-            command.arg("-o").arg(format!("UserKnownHostsFile={}", file.display()));
-        }
-        command.arg(format!("operator@{}", arguments.pi)).args(["pilotctl", "update"]);
-        let what = || format!("cannot reach the Pi by `{}`", shown(&command));
-        let text = what();
+        let mut command = arguments.login.command(ssh, &arguments.pi, &["pilotctl", "update"]);
+        let text = format!("cannot reach the Pi by `{}`", shown(&command));
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().with_context(|| text.clone())?;
         let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
@@ -183,9 +158,7 @@ impl Line {
             Err(fault) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(anyhow::Error::new(fault).context(format!(
-                    "{text}: the lab must name you under [[operators]], and only a Pi started with it lets you in"
-                )));
+                return Err(anyhow::Error::new(fault).context(format!("{text}: {LOCKED_OUT}")));
             }
         };
         ensure!(
@@ -210,11 +183,6 @@ impl Drop for Line {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// A system in pieces.
@@ -261,10 +229,7 @@ impl System {
     }
 
     fn send(&self, pieces: &[&Piece], bytes: u64, line: &mut Line) -> anyhow::Result<()> {
-        let style =
-            ProgressStyle::with_template("{msg:<10} {bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::new(bytes).with_style(style).with_message("sending");
+        let bar = ui::sending(bytes);
         for piece in pieces {
             let (content, start) = self.pieces.get(piece).context("the Pi asked for what was not offered")?;
             let bytes = self

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
 use pilotlight_card::BadLab;
 
 /// Tells an error and what caused it, once, each on its own line; of a lab, every mistake with its place.
@@ -57,4 +58,12 @@ pub(crate) fn bytes(count: u64) -> String {
 /// Seconds for a person.
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
+}
+
+/// A bar for so many bytes that are sent to a Pi.
+pub(crate) fn sending(bytes: u64) -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{msg:<10} {bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_style(style).with_message("sending")
 }

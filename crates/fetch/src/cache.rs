@@ -17,7 +17,11 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{digest::Digest, transfer::Expected};
+use crate::{
+    digest::{Digest, Hasher},
+    scribe::Scribe,
+    transfer::Expected,
+};
 
 /// How the names of half-made files begin and end.
 const HALF_MADE: (&str, &str) = (".new-", "");
@@ -110,6 +114,36 @@ impl Cache {
 
     pub(crate) fn is_on_card(&self) -> bool {
         self.on_card
+    }
+
+    /// Takes a file that is known from `source`, and gives it its name once it is right.
+    ///
+    /// # Errors
+    /// The source ends or fails, the bytes are others, or the cache cannot take them: then nothing of it is kept.
+    pub fn receive(&self, source: &mut impl io::Read, size: u64, sha256: &Digest) -> Result<(), CacheError> {
+        let path = self.partial(sha256);
+        let mut take = || {
+            let mut scribe = Scribe::new(File::create(&path)?, self.on_card);
+            let (mut hasher, mut left, mut block) = (Hasher::default(), size, vec![0; 1 << 16]);
+            while left > 0 {
+                let most = usize::try_from(left).map_or(block.len(), |left| left.min(block.len()));
+                let count = source.read(block.get_mut(..most).unwrap_or_default())?;
+                let piece = block.get(..count).filter(|piece| !piece.is_empty());
+                let piece = piece.ok_or(io::ErrorKind::UnexpectedEof)?;
+                scribe.write(piece)?;
+                hasher.update(piece);
+                left -= count as u64;
+            }
+            if hasher.finish() != *sha256 {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it has another SHA-256"));
+            }
+            scribe.finish()?;
+            fs::rename(&path, self.object(sha256))
+        };
+        take().map_err(|fault| {
+            let _ = fs::remove_file(&path);
+            CacheError::io("take", &path)(fault)
+        })
     }
 
     /// How many bytes lie in it, finished and half-made files alike.

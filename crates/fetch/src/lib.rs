@@ -10,6 +10,7 @@ mod hosts;
 mod http;
 mod keyring;
 mod progress;
+mod scribe;
 mod session;
 #[cfg(feature = "testing")]
 pub mod testing;

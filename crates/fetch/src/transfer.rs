@@ -2,11 +2,9 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{self, Read, Seek as _, SeekFrom, Write as _},
+    io::{self, Read, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
 };
 
 use crate::{
@@ -14,6 +12,7 @@ use crate::{
     digest::{Digest, Hasher},
     http::{Fault, Headers, Http},
     progress::{Item, Progress},
+    scribe::Scribe,
     session::{Failure, Setback, Want},
 };
 
@@ -45,19 +44,12 @@ pub(crate) struct Partial<'p> {
     headers: &'p Headers,
     expected: Expected,
     path: PathBuf,
-    file: File,
+    scribe: Scribe,
     /// Of the bytes that are here.
     hasher: Hasher,
     have: u64,
     item: Item<'p>,
-    /// On a card: how many bytes are not written down yet.
-    loose: Option<u64>,
 }
-
-/// How much is written before it is written down, on a card: a cheap one takes a tenth of a second for it.
-const PIECE: u64 = 1 << 20;
-/// The longest pause after that.
-const PAUSE: Duration = Duration::from_secs(2);
 
 impl<'p> Partial<'p> {
     /// Takes it up where it was left; or says what is there already, whole.
@@ -87,8 +79,8 @@ impl<'p> Partial<'p> {
         let mut hasher = Hasher::default();
         let have = resume(&mut file, &mut hasher, expected.most()).map_err(CacheError::io("read", &path))?;
         let item = progress.item(title, expected.size.unwrap_or(have), have);
-        let loose = cache.is_on_card().then_some(0);
-        Ok(Ok(Self { headers, expected, path, file, hasher, have, item, loose }))
+        let scribe = Scribe::new(file, cache.is_on_card());
+        Ok(Ok(Self { headers, expected, path, scribe, hasher, have, item }))
     }
 
     /// Gets what is missing from `url` and checks the whole.
@@ -147,11 +139,10 @@ impl<'p> Partial<'p> {
                 self.start_anew()?;
                 return Err(Fault::Size { expected: most, found: None }.into());
             }
-            self.file.write_all(&block[..read]).map_err(CacheError::io("write", &self.path))?;
+            self.scribe.write(&block[..read]).map_err(CacheError::io("write", &self.path))?;
             self.hasher.update(&block[..read]);
             self.have += read as u64;
             self.item.add(read as u64);
-            self.write_down(read as u64).map_err(CacheError::io("write", &self.path))?;
         }
         if let Some(expected) = size.filter(|size| self.have < *size) {
             let fault = Fault::Short { got: self.have, expected };
@@ -160,23 +151,11 @@ impl<'p> Partial<'p> {
         Ok(())
     }
 
-    /// On a card, what has come is written down piece by piece, and others have their turn in between.
-    fn write_down(&mut self, more: u64) -> io::Result<()> {
-        let Some(loose) = &mut self.loose else { return Ok(()) };
-        *loose += more;
-        if *loose >= PIECE {
-            *loose = 0;
-            let begun = Instant::now();
-            self.file.sync_data()?;
-            thread::sleep(begun.elapsed().min(PAUSE));
-        }
-        Ok(())
-    }
-
     fn start_anew(&mut self) -> Result<(), CacheError> {
         self.item.take_back(self.have);
         (self.have, self.hasher) = (0, Hasher::default());
-        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        let file = self.scribe.file();
+        let emptied = file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0)));
         emptied.map(drop).map_err(CacheError::io("write", &self.path))
     }
 
@@ -189,9 +168,7 @@ impl<'p> Partial<'p> {
     pub(crate) fn keep(self, cache: &Cache) -> Result<(Digest, u64), CacheError> {
         let found = self.hasher.finish();
         let object = cache.object(&found);
-        if self.loose.is_some() {
-            self.file.sync_all().map_err(CacheError::io("write", &self.path))?;
-        }
+        self.scribe.finish().map_err(CacheError::io("write", &self.path))?;
         std::fs::rename(&self.path, &object).map_err(CacheError::io("rename into place", &object))?;
         Ok((found, self.have))
     }

@@ -108,8 +108,13 @@ impl Mirror<'_> {
         let (mut lock, keys) = (Lock::default(), Keys::default());
         let mut jobs = Vec::new();
         let mut found = Vec::new();
-        for wanted in wanted::systems(lab).into_iter().filter(|wanted| wanted.system != System::DebianRam) {
+        for wanted in wanted::systems(lab) {
             let known = old.serves(&wanted);
+            if wanted.system == System::DebianRam {
+                // The builder makes it, and nobody else has it: what is here stays.
+                known.into_iter().for_each(|it| lock.add(&wanted, &it.version, it.files.clone()));
+                continue;
+            }
             match known.filter(|_| wanted.held.is_some() || !update.moves(wanted.system)) {
                 Some(release) => lock.add(&wanted, &release.version, release.files.clone()),
                 None => {

@@ -11,6 +11,7 @@
 
 mod desk;
 mod error;
+pub mod handover;
 mod images;
 mod lock;
 mod order;

@@ -56,7 +56,7 @@ pub struct LockedRelease {
 pub struct LockedFile {
     /// Its name in the release's folder; elsewhere its path beneath `/assets/`.
     pub path: String,
-    /// Where it came from.
+    /// Where it came from; nothing where the builder made it, for no Pi can fetch that.
     pub url: String,
     /// Its length in bytes.
     pub size: u64,

@@ -88,24 +88,13 @@ impl Here {
 
     /// Once all files of `lock` are here: what makes it what counts, and removes the rest.
     fn settled(&self, lock: Lock) -> Vec<Act> {
-        let index = self.index_of(&lock);
-        let named = names(&lock, &index);
-        let removed = self.files.keys().filter(|path| !named.contains(*path));
+        let index = lock.versions();
+        let named = lock.all();
+        let removed = self.files.keys().filter(|path| !named.contains_key(*path));
         let removed: Vec<_> = removed.map(|path| Act::Remove { path: path.clone() }).collect();
         let note = (lock != self.lock).then_some(Act::Note(lock));
         let publish = (index != self.index).then_some(Act::Publish(index));
         note.into_iter().chain(publish).chain(removed).collect()
-    }
-
-    /// The index of a lock, with what the builder made itself, which no lock has.
-    fn index_of(&self, lock: &Lock) -> Versions {
-        let mut index = lock.versions();
-        let is_made = |system: &pilotlight_lab::System| *system == pilotlight_lab::System::DebianRam;
-        let made = self.index.channels.iter().filter(|((system, ..), _)| is_made(system));
-        index.channels.extend(made.map(|(key, version)| (key.clone(), version.clone())));
-        let made = self.index.files.iter().filter(|((system, ..), _)| is_made(system));
-        index.files.extend(made.map(|(key, files)| (key.clone(), files.clone())));
-        index
     }
 
     /// The releases that stay although no channel of `found` has them: those that one had until now, of a system of which
@@ -132,12 +121,4 @@ impl Here {
         let kept = missing.filter(|release| !release.channels.is_empty() || !has_moved(release));
         kept.map(|release| LockedRelease { channels: Vec::new(), ..release.clone() }).collect()
     }
-}
-
-/// The files that a lock or an index names.
-fn names(lock: &Lock, index: &Versions) -> BTreeSet<String> {
-    let of_index = index.files.iter().flat_map(|((system, architecture, version), files)| {
-        files.keys().map(move |name| format!("{}/{version}/{architecture}/{name}", system.name()))
-    });
-    lock.all().into_keys().chain(of_index).collect()
 }

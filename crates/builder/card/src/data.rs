@@ -1,12 +1,15 @@
 //! What a card's data partition begins with: nothing, or what the lab's nodes are started with and given.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+};
 
 use anyhow::Context as _;
 use pilotlight_disk::layout::{DATA_IMAGE, MIB};
 use pilotlight_fetch::Cache;
 use pilotlight_lab::{Architecture, Lab, System, Versions, paths, users};
-use pilotlight_mirror::{Lock, Wanted};
+use pilotlight_mirror::{Lock, LockedFile, LockedRelease, Wanted};
 use pilotlight_tree::{Bytes, Kind, Meta, Node, Tree, TreePath};
 
 use crate::{NODE_CHANNELS, NodeImage};
@@ -46,33 +49,62 @@ pub(crate) fn length(tree: &Tree) -> u64 {
     if bytes == 0 { DATA_IMAGE.len } else { wanted.max(DATA_IMAGE.len) }
 }
 
-/// The partition's files: the systems `images` and what `mirrored` names, out of the cache, among what the Pi hands out, and
-/// the index of systems.
-pub(crate) fn tree(images: &[NodeImage], mirrored: &Lock, cache: &Cache, epoch: u32) -> anyhow::Result<Tree> {
-    let mut tree = Tree::new(Meta::root(0o755, epoch));
-    let (system, architecture) = (System::DebianRam, Architecture::Amd64);
-    let assets = paths::ASSETS.trim_start_matches(paths::DATA).trim_start_matches('/');
-    let mut versions = mirrored.versions();
-    for (path, file) in mirrored.all() {
-        put(&mut tree, &format!("{assets}/{path}"), cache.bytes(&file.sha256)?, epoch)?;
-    }
+/// What the Pi is to have of its lab: what is mirrored, and the systems `images`, which the builder made.
+pub(crate) fn shelf(images: &[NodeImage], mirrored: &Lock) -> anyhow::Result<Lock> {
+    let mut lock = mirrored.clone();
     for image in images {
-        let folder = format!("{assets}/{}/{}/{architecture}", system.name(), image.version);
-        for (name, ..) in &image.files {
-            let path = image.folder.join(name);
-            let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            put(&mut tree, &format!("{folder}/{name}"), content.into(), epoch)?;
-        }
-        let digests = image.files.iter().map(|(name, _, digest)| (name.clone(), digest.clone()));
-        let key = |text: &str| (system, architecture, text.to_owned());
-        versions.channels.insert(key(&image.channel), image.version.clone());
-        versions.files.insert(key(&image.version), digests.collect());
+        let file = |(name, size, digest): &(String, u64, String)| {
+            Ok(LockedFile { path: name.clone(), url: String::new(), size: *size, sha256: digest.parse()? })
+        };
+        lock.releases.push(LockedRelease {
+            system: System::DebianRam,
+            architecture: Architecture::Amd64,
+            version: image.version.clone(),
+            channels: vec![image.channel.clone()],
+            files: image.files.iter().map(file).collect::<anyhow::Result<_>>()?,
+        });
     }
-    if *mirrored != Lock::default() {
-        put(&mut tree, &format!("{assets}/{}", Lock::NAME), mirrored.text().into(), epoch)?;
+    lock.releases.sort_by_key(|release| (release.system, release.architecture, release.version.clone()));
+    Ok(lock)
+}
+
+/// The bytes of each of its files, by path beneath `/assets/`.
+pub(crate) fn contents(
+    shelf: &Lock,
+    images: &[NodeImage],
+    cache: &Cache,
+) -> anyhow::Result<BTreeMap<String, Bytes>> {
+    let mut contents = BTreeMap::new();
+    for (path, file) in shelf.all() {
+        let bytes = match file.url.as_str() {
+            "" => made(images, &path)?,
+            _ => cache.bytes(&file.sha256)?,
+        };
+        contents.insert(path, bytes);
     }
-    if !versions.files.is_empty() {
-        put(&mut tree, &format!("{assets}/{}", Versions::INDEX), versions.index().into(), epoch)?;
+    Ok(contents)
+}
+
+/// A file that the builder made, at `SYSTEM/VERSION/ARCHITECTURE/NAME`.
+fn made(images: &[NodeImage], path: &str) -> anyhow::Result<Bytes> {
+    let mut parts = path.split('/').skip(1);
+    let (version, name) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+    let image = images.iter().find(|image| image.version == version);
+    let path = image.with_context(|| format!("nobody made {path}"))?.folder.join(name);
+    let file = File::open(&path).and_then(|file| pilotlight_fetch::map(&file));
+    file.with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The partition's files: what is on the shelf, among what the Pi hands out, its lock, and the index of systems.
+pub(crate) fn tree(shelf: &Lock, contents: BTreeMap<String, Bytes>, epoch: u32) -> anyhow::Result<Tree> {
+    let mut tree = Tree::new(Meta::root(0o755, epoch));
+    let assets = paths::ASSETS.trim_start_matches(paths::DATA).trim_start_matches('/');
+    for (path, content) in contents {
+        put(&mut tree, &format!("{assets}/{path}"), content, epoch)?;
+    }
+    if *shelf != Lock::default() {
+        put(&mut tree, &format!("{assets}/{}", Lock::NAME), shelf.text().into(), epoch)?;
+        put(&mut tree, &format!("{assets}/{}", Versions::INDEX), shelf.versions().index().into(), epoch)?;
     }
     Ok(tree)
 }

@@ -23,6 +23,7 @@ mod stock;
 mod workshop;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::Instant,
@@ -46,6 +47,7 @@ use pilotlight_image::{
 };
 pub use pilotlight_inventory::spend;
 use pilotlight_lab::{Lab, paths};
+use pilotlight_mirror::Lock;
 pub use pilotlight_rootfs::compare::Verdict;
 use pilotlight_tree::{Kind, Meta, Node, Tree, TreePath};
 pub use root::pass_over as pass_over_roots;
@@ -117,7 +119,7 @@ pub struct Report {
     /// The systems for the lab's nodes that are on its data partition.
     pub node_images: Vec<NodeImage>,
     /// What other projects released that is there, too.
-    pub mirrored: pilotlight_mirror::Lock,
+    pub mirrored: Lock,
     /// What the lab wants and the card does not bring, in words.
     pub lacking: Vec<String>,
     /// How long each step took, in their order.
@@ -267,7 +269,9 @@ impl Workshop {
         let start = Instant::now();
         let params = Params { disk: finished.identity()?.signature, slot: Slot::A };
         let own = own_files(&board, params, lab_text);
-        let data = data::tree(&node_images, &mirrored, self.archives.cache(), finished.facts.epoch)?;
+        let shelf = data::shelf(&node_images, &mirrored)?;
+        let contents = data::contents(&shelf, &node_images, self.archives.cache())?;
+        let data = data::tree(&shelf, contents, finished.facts.epoch)?;
         let parts = parts(&finished, params.slot, &own, &data)?;
         let summary = card::write(&out, &parts, request.sha256)?;
         let (manifest, bill) = bill::beside(&out, &finished, &own)?;
@@ -287,6 +291,21 @@ impl Workshop {
             lacking,
             steps: steps.into_inner(),
         })
+    }
+
+    /// What a lab's Pi is to have for its machines, made and mirrored: the lock, and each file's bytes by its path.
+    ///
+    /// # Errors
+    /// Anything that stands in the way, named once.
+    pub fn shelf(&self, lab: Option<&Path>) -> anyhow::Result<(Lock, BTreeMap<String, Bytes>)> {
+        let (path, lab, _) = self.lab(lab)?;
+        let channels = data::wanted_channels(&lab);
+        let images: Vec<NodeImage> =
+            channels.iter().map(|channel| self.node_image(channel, None)).collect::<Result<_, _>>()?;
+        let (mirrored, _) = self.mirrored(&path, &lab)?;
+        let shelf = data::shelf(&images, &mirrored)?;
+        let contents = data::contents(&shelf, &images, self.archives.cache())?;
+        Ok((shelf, contents))
     }
 
     /// Makes a system for one slot of a card that is in use, to be sent to it.

@@ -17,11 +17,14 @@ mod node;
 mod passphrase;
 mod power;
 mod ready;
+mod relay;
 mod state;
 mod typed;
-mod update;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use pilotlight_lab::paths;
@@ -101,7 +104,11 @@ enum Verb {
     #[command(subcommand)]
     Ca(ca::Verb),
     /// Has the Pi look for newer releases of what the lab's channels follow, and says what came of it.
-    Mirror,
+    Mirror {
+        /// For `cargo xtask mirror --to`: takes releases from a desk.
+        #[arg(long, hide = true)]
+        take: bool,
+    },
     /// Switches machines on and off.
     Power(power::Arguments),
     /// Says what time it is on the Pi and whether machines are told to believe it; sets it with `--set`.
@@ -131,11 +138,11 @@ fn main() -> ExitCode {
         Verb::Arm { node, minutes, authority } => ca::arm(&authority, &node, minutes),
         Verb::Kubeconfig { out, authority } => ca::kubeconfig(&authority, out.as_deref()),
         Verb::Ca(verb) => ca::run(&verb),
-        Verb::Mirror => mirror::run(),
+        Verb::Mirror { take } => mirror::run(take),
         Verb::Power(arguments) => power::run(&arguments),
         Verb::Clock { set } => clock::run(set.as_deref()),
         Verb::DhcpServers { socket } => dhcp::servers(&socket),
-        Verb::Update => update::relay(),
+        Verb::Update => relay::relay("the update service", Path::new(paths::UPDATE_SOCKET)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,17 +1,17 @@
-//! `pilotlight-refresh`: looks once for what the lab's channels have now, and brings it onto the card.
+//! `pilotlight-refresh`: brings onto the card, once, what the lab's channels have now, or what a desk hands over.
 //!
-//! A timer starts it on a Pi with a way out, or an operator who wants to know. What is to be done in which order says [`pilotlight_mirror::Here`]; this does it.
+//! A timer starts it on a Pi with a way out, or an operator over its socket. What is to be done in which order says [`pilotlight_mirror::Here`]; this does it.
 //! Nothing that fails here is a fault of the Pi: it goes on serving what it has, and the timer comes again.
 
 mod shelf;
 
 use std::{
-    io::Write as _,
+    io::{BufReader, Write as _},
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
     process::ExitCode,
-    sync::Mutex,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context as _;
@@ -19,13 +19,18 @@ use clap::Parser;
 use pilotlight_fetch::{Client, Show};
 use pilotlight_kit::{Event, Events, lab, systemd};
 use pilotlight_lab::paths;
-use pilotlight_mirror::{Mirror, Room, Sources, Update};
+use pilotlight_mirror::{
+    Here, Lock, Mirror, MirrorError, Room, Sources, Update,
+    handover::{self, Question},
+};
 
 use crate::shelf::Shelf;
 
 const SERVICE: &str = "mirror";
 /// What stays free for leases, events, certificates and an ext4's own comfort.
 const RESERVE_MIB: u64 = 128;
+/// The longest an operator may say nothing.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Looks for what the lab's channels have now, and brings it onto the card.
 #[derive(Debug, Parser)]
@@ -55,7 +60,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let events = Events::new(&arguments.events);
     let mut operator = operator();
-    let outcome = run(&arguments, operator.is_some());
+    let outcome = match &mut operator {
+        None => run(&arguments, false),
+        Some(operator) => asked(&arguments, operator),
+    };
     let (event, answer) = match outcome {
         Ok(Outcome::Idle(why)) => (Event::dropped(SERVICE, "refresh", why), format!("refused: {why}")),
         Ok(Outcome::Current) => (Event::ok(SERVICE, "current"), "nothing new".to_owned()),
@@ -71,16 +79,27 @@ fn main() -> ExitCode {
     events.emit(event);
     if let Some(operator) = &mut operator {
         // Who has gone away reads it in the events.
-        let _ = operator.write_all(format!("{answer}\n").as_bytes());
+        let _ = operator.get_mut().write_all(format!("{answer}\n").as_bytes());
     }
     ExitCode::SUCCESS
 }
 
 /// The operator who waits for what comes of it; none when it was the timer.
-fn operator() -> Option<UnixStream> {
+fn operator() -> Option<BufReader<UnixStream>> {
     let listener = UnixListener::from(systemd::listen_fds().into_iter().next()?);
     listener.set_nonblocking(true).ok()?;
-    listener.accept().ok().map(|(stream, _)| stream)
+    let (stream, _) = listener.accept().ok()?;
+    stream.set_nonblocking(false).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    Some(BufReader::new(stream))
+}
+
+fn asked(arguments: &Arguments, operator: &mut BufReader<UnixStream>) -> anyhow::Result<Outcome> {
+    match handover::read_question(operator)? {
+        Question::Look => run(arguments, true),
+        Question::Take(lock) => take(arguments, &lock, operator),
+    }
 }
 
 /// What came of looking.
@@ -113,9 +132,8 @@ fn run(arguments: &Arguments, is_asked: bool) -> anyhow::Result<Outcome> {
         None => Sources::own()?,
     };
     let shelf = Shelf::open(&arguments.assets)?;
-    let here = shelf.look()?;
-    let old = here.lock.clone();
-    let here = Mutex::new(here);
+    let here = Mutex::new(shelf.look()?);
+    let old = state(&here).lock.clone();
     let make_room = |wanted: u64| shelf.make_room(&here, wanted, arguments.reserve << 20);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mirror = Mirror {
@@ -127,14 +145,50 @@ fn run(arguments: &Arguments, is_asked: bool) -> anyhow::Result<Outcome> {
         room: Some(Room(&make_room)),
     };
     let found = mirror.lock(&lab, &old, &Update::Systems(Vec::new()))?;
-    let state = || here.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let now_here = state().clone();
+    let now_here = state(&here).clone();
     mirror.bring(now_here.lacking(&found))?;
-    let acts = state().acts(&found);
+    settle(&shelf, &here, &found, &old)
+}
+
+/// Takes what a desk has of this lock and the card has not.
+fn take(
+    arguments: &Arguments,
+    found: &Lock,
+    operator: &mut BufReader<UnixStream>,
+) -> anyhow::Result<Outcome> {
+    let shelf = Shelf::open(&arguments.assets)?;
+    let here = Mutex::new(shelf.look()?);
+    let old = state(&here).lock.clone();
+    let lacking = |here: &Here| -> Vec<_> {
+        let files = here.lacking(found).into_iter().map(|(path, file)| (path, file.clone()));
+        files.filter(|(_, file)| !shelf.cache().has(&file.sha256, file.size)).collect()
+    };
+    let wanted = lacking(&state(&here)).iter().map(|(_, file)| file.size).sum();
+    shelf
+        .make_room(&here, wanted, arguments.reserve << 20)
+        .map_err(|free| MirrorError::NoRoom { wanted, free })?;
+    let lacking = lacking(&state(&here));
+    handover::send_need(operator.get_mut(), lacking.iter().map(|(path, _)| path.as_str()))?;
+    for (path, file) in &lacking {
+        shelf
+            .cache()
+            .receive(operator, file.size, &file.sha256)
+            .with_context(|| format!("{path} was not taken"))?;
+    }
+    settle(&shelf, &here, found, &old)
+}
+
+/// Puts what was found into its place.
+fn settle(shelf: &Shelf, here: &Mutex<Here>, found: &Lock, old: &Lock) -> anyhow::Result<Outcome> {
+    let acts = state(here).acts(found);
     for act in acts {
         shelf.perform(act)?;
     }
     shelf.cache().clear()?;
-    let changes = found.changes(&old);
+    let changes = found.changes(old);
     Ok(if changes.is_empty() { Outcome::Current } else { Outcome::Changed(changes) })
+}
+
+fn state(here: &Mutex<Here>) -> MutexGuard<'_, Here> {
+    here.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,18 +1,19 @@
-//! Between the desk and the update service: bytes both ways, until one of them has enough.
+//! Between the desk and a service that takes what it sends: bytes both ways, until one of them has enough.
 
 use std::{
     io::{self, Write as _},
     net::Shutdown,
     os::unix::net::UnixStream,
+    path::Path,
     thread,
 };
 
 use anyhow::Context as _;
-use pilotlight_lab::paths;
 
-pub(crate) fn relay() -> anyhow::Result<()> {
-    let service = UnixStream::connect(paths::UPDATE_SOCKET)
-        .with_context(|| format!("cannot reach the update service at {}", paths::UPDATE_SOCKET))?;
+/// Relays to `who`, which listens at `socket`.
+pub(crate) fn relay(who: &str, socket: &Path) -> anyhow::Result<()> {
+    let service =
+        UnixStream::connect(socket).with_context(|| format!("cannot reach {who} at {}", socket.display()))?;
     let mut to_service = service.try_clone().context("cannot use the connection twice")?;
     // Ends with the process, when the service has said its last word.
     thread::spawn(move || {
@@ -24,7 +25,7 @@ pub(crate) fn relay() -> anyhow::Result<()> {
     let mut from_service = service;
     let mut buffer = vec![0; 1 << 16];
     loop {
-        match io::Read::read(&mut from_service, &mut buffer).context("the update service went away")? {
+        match io::Read::read(&mut from_service, &mut buffer).with_context(|| format!("{who} went away"))? {
             0 => return Ok(()),
             count => {
                 out.write_all(&buffer[..count]).and_then(|()| out.flush()).context("the desk went away")?;
