@@ -12,8 +12,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::{Slot, Trial};
 use pilotlight_emulator::scene::Scene;
+use pilotlight_fetch::Digest;
 use pilotlight_tests::{
     process::{self, must},
+    releases::{Flatcar, KERNEL},
     surroundings::{self, Tools, checkout},
 };
 
@@ -22,12 +24,16 @@ use crate::card::{self, Card, PI};
 /// A start of the Pi, or an update: a root is made, and a hundred megabytes are read and compared in the Pi.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A node that a device switches.
+/// A node that a device switches, and that is started with what the Pi is handed.
 const SWITCHED: &str = r#"
+[profiles.flatcar]
+kind = "flatcar"
+
 [[nodes]]
 name = "switched"
 mac = "52:54:00:77:00:14"
 address = "10.77.0.14"
+profile = "flatcar"
 power = { device = "strip", outlet = 1 }
 
 [power.strip]
@@ -61,6 +67,8 @@ pub(crate) fn kept_and_left() -> Result<()> {
     const LOGIN: &str = "printf 'pi\\ngeheim\\n' | pilotctl power login --untried strip";
     desk.says(LOGIN, "whether strip lets pi in was not tried")?;
     desk.says("cat /var/lib/pilotlight/power/strip.json", "Permission denied")?;
+
+    desk.hands_over().context("a release for its machines")?;
 
     let said = desk.push(checkout(), &desk.key())?;
     ensure!(said.status.success() && said.text.contains("slot b, read back"), "{}", said.text);
@@ -188,6 +196,36 @@ impl Desk {
         command.env("CARGO_MANIFEST_DIR", workspace.join("xtask")).current_dir(workspace);
         command.env("CARGO_TARGET_DIR", checkout().join("target"));
         process::run(&mut command, PATIENCE)
+    }
+
+    /// Releases that the desk has fetched go to the Pi, which cannot fetch any, and machines are started with them.
+    fn hands_over(&self) -> Result<()> {
+        let mut flatcar = Flatcar::new();
+        let sources = self.folder.join("sources.toml");
+        fs::write(&sources, flatcar.sources())?;
+        let mirror = |more: &[&str]| -> Result<process::Outcome> {
+            let mut command = Command::new(surroundings::xtask()?);
+            command.args(["mirror", "--lab"]).arg(self.folder.join("lab.toml")).args(more);
+            process::run(command.current_dir(checkout()), PATIENCE)
+        };
+        let (port, key, known) = (self.port.to_string(), self.key(), self.folder.join("known_hosts"));
+        let (key, known) = (key.to_string_lossy(), known.to_string_lossy());
+        let to = ["--to", "127.0.0.1", "--port", &port, "--identity", &*key, "--known-hosts", &*known];
+        for (version, expect) in
+            [("4230.2.1", "Flatcar stable for amd64: 4230.2.1, new"), ("4230.2.2", "4230.2.1 -> 4230.2.2")]
+        {
+            flatcar.release(version, 1);
+            let said = mirror(&["--sources", &sources.to_string_lossy(), "--update"])?;
+            ensure!(said.status.success() && said.text.contains(expect), "{}", said.text);
+            let said = mirror(&to)?;
+            ensure!(said.status.success() && said.text.contains(expect), "{}", said.text);
+            self.says("pilotctl channel", &format!("stable   {version}"))?;
+        }
+        let said = mirror(&to)?;
+        ensure!(said.status.success() && said.text.contains("nothing new"), "{}", said.text);
+        let digest = Digest::of(Flatcar::content(KERNEL, "4230.2.2")).to_string();
+        self.says("sha256sum /data/assets/flatcar/4230.2.2/amd64/*vmlinuz", &digest)?;
+        self.says("pilotctl mirror", "refused: the lab has no upstream")
     }
 
     /// What `command` says on the Pi, where the operator is logged in, is this among other things.

@@ -65,6 +65,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "index", feed: index },
     Target { name: "lab-state", feed: lab_state },
     Target { name: "wish", feed: wish },
+    Target { name: "handover", feed: handover },
     Target { name: "event", feed: event },
     Target { name: "node-line", feed: node_line },
     Target { name: "node-lease", feed: node_lease },
@@ -530,6 +531,26 @@ fn lab_state(input: &[u8]) -> u64 {
 /// What an operator asks of the lab's state.
 fn wish(input: &[u8]) -> u64 {
     kind(Wish::parse(&String::from_utf8_lossy(input)).map(|wish| matches!(wish, Wish::Install { .. })))
+}
+
+/// What a desk that was taken over hands to the Pi: acts on a lock lead nowhere but beneath the folder.
+fn handover(mut input: &[u8]) -> u64 {
+    use pilotlight_mirror::{Act, Here, handover};
+    match handover::read_question(&mut input) {
+        Err(fault) => kind(fault.to_string().split(':').next().map(str::to_owned)),
+        Ok(handover::Question::Look) => kind("look"),
+        Ok(handover::Question::Take(lock)) => {
+            let acts = Here::default().acts(&lock);
+            for act in &acts {
+                if let Act::Place { path, .. } = act {
+                    let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+                    assert!(path.split('/').all(is_plain), "{path} leads elsewhere");
+                }
+            }
+            assert_eq!(pilotlight_mirror::Lock::parse(&lock.text()).ok().as_ref(), Some(&lock));
+            kind((acts.len().min(8), lock.images.len().min(2), lock.files.len().min(2)))
+        }
+    }
 }
 
 /// What a daemon that was taken over tells the log.
