@@ -71,6 +71,7 @@ fn main() -> ExitCode {
             ("storm-killed", storm::killed),
             ("mdns-link", link::announced),
             ("power-wake", power::magic),
+            ("power-arms", power::by_power_cycle),
             ("power-web-switch", power::web_switch),
             ("power-redfish", power::redfish),
             ("log-killed", log::killed),

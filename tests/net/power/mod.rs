@@ -1,5 +1,6 @@
 //! An operator switches machines: by magic packets, by a web power switch, by a controller that speaks Redfish.
 
+mod arms;
 mod bmc;
 mod served;
 mod strip;
@@ -8,6 +9,7 @@ mod wake;
 use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+pub(crate) use arms::by_power_cycle;
 pub(crate) use bmc::redfish;
 use pilotlight_tests::{daemon::Daemon, process, surroundings};
 pub(crate) use strip::web_switch;

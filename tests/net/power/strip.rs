@@ -22,8 +22,8 @@ use super::{
 };
 
 /// What has to be quoted, and what must not be.
-const USER: &str = r#"ad"min"#;
-const PASSWORD: &str = r#"ge\heim "ä": 1"#;
+pub(super) const USER: &str = r#"ad"min"#;
+pub(super) const PASSWORD: &str = r#"ge\heim "ä": 1"#;
 const REALM: &str = r#"strip "one", two"#;
 
 const LAB: &str = r#"
@@ -53,7 +53,7 @@ url = "http://10.77.0.50:8081"
 "#;
 
 #[derive(Debug, Default)]
-struct Strip {
+pub(super) struct Strip {
     outlets: [bool; 8],
     sha256: bool,
     /// Gives out nonces whose time is over at once.
@@ -194,7 +194,7 @@ fn parts(text: &str) -> Result<Vec<(String, String, bool)>> {
     Ok(parts)
 }
 
-fn plug_in() -> Result<Arc<Mutex<Strip>>> {
+pub(super) fn plug_in() -> Result<Arc<Mutex<Strip>>> {
     let strip = Arc::new(Mutex::new(Strip::default()));
     let listener = TcpListener::bind("10.77.0.50:8080").context("could not be a web switch")?;
     let served = Arc::clone(&strip);

@@ -85,8 +85,17 @@ pub struct Taken {
     pub line: Vec<u8>,
     /// The node that was given what it needs to be installed without a question, where the event tells of that.
     pub installs: Option<String>,
-    /// The node whose firmware or boot loader was told what to fetch, where the event tells of that.
-    pub boots: Option<String>,
+    /// What the event tells of a node's start, where it does.
+    pub starts: Option<(Start, String)>,
+}
+
+/// What was seen of a machine's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Its firmware or boot loader was told what to fetch.
+    Booted,
+    /// It was off, and the Pi switched it on or woke it; or the Pi restarted it.
+    SwitchedOn,
 }
 
 /// Who may send what.
@@ -148,8 +157,13 @@ fn rewritten(line: &[u8], uid: u32, services: &[Option<String>]) -> Result<Taken
     // A system's own question for its address is not one for a file.
     let settled = event.stage != "offer" || event.facts.contains_key("proxy");
     let boots = done("dhcp", &event.stage) && settled && event.facts.contains_key("file");
+    // One that was on already has not been started by it.
+    let switched =
+        ["on", "cycle"].iter().any(|stage| done("power", stage)) && !event.facts.contains_key("already");
+    let start = if boots { Some(Start::Booted) } else { switched.then_some(Start::SwitchedOn) };
     let (installs, node) = (done("http", "install"), event.node.as_ref());
-    Ok(Taken { line, installs: node.filter(|_| installs).cloned(), boots: node.filter(|_| boots).cloned() })
+    let starts = start.and_then(|start| node.map(|node| (start, node.clone())));
+    Ok(Taken { line, installs: node.filter(|_| installs).cloned(), starts })
 }
 
 fn is_name(text: &str) -> bool {
@@ -164,7 +178,9 @@ mod tests {
     use super::*;
 
     fn intake() -> Intake {
-        Intake::new(["901=dhcp", "902", "903=http", "903=web"].map(|sender| sender.parse().unwrap()))
+        Intake::new(
+            ["901=dhcp", "902", "903=http", "903=web", "910=power"].map(|sender| sender.parse().unwrap()),
+        )
     }
 
     #[test]
@@ -210,15 +226,24 @@ mod tests {
                 "{{\"unix-ms\":1,\"boot-ms\":1,\"service\":\"{service}\",\"stage\":\"{stage}\",\"outcome\":\"ok\",\"node\":\"one\",\"{fact}\":\"x\"}}"
             )
         };
-        let boots = |uid: u32, event: String| -> Option<String> {
-            intake().lines(event.as_bytes(), Some(uid)).unwrap().next()?.ok()?.boots
+        let boots = |uid: u32, event: String| -> Option<(Start, String)> {
+            intake().lines(event.as_bytes(), Some(uid)).unwrap().next()?.ok()?.starts
         };
-        assert_eq!(boots(901, event("dhcp", "ack", "file")).as_deref(), Some("one"));
+        let one = |start| Some((start, "one".to_owned()));
+        assert_eq!(boots(901, event("dhcp", "ack", "file")), one(Start::Booted));
+        for stage in ["on", "cycle"] {
+            assert_eq!(boots(910, event("power", stage, "device")), one(Start::SwitchedOn));
+        }
         for (uid, other) in [
             (901, event("dhcp", "ack", "address")),
             (901, event("dhcp", "offer", "file")),
             (903, event("dhcp", "ack", "file")),
             (903, event("http", "ack", "file")),
+            (910, event("power", "off", "device")),
+            (910, event("power", "shut-down", "device")),
+            (910, event("power", "on", "already")),
+            (903, event("power", "on", "device")),
+            (910, event("dhcp", "ack", "file")),
         ] {
             assert_eq!(boots(uid, other.clone()), None, "{other}");
         }

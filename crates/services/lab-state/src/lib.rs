@@ -8,6 +8,6 @@ pub mod intake;
 pub mod policy;
 pub mod wish;
 
-pub use intake::{Intake, Refusal, Taken};
+pub use intake::{Intake, Refusal, Start, Taken};
 pub use policy::{Allowances, Policy, Write};
 pub use wish::Wish;

@@ -33,6 +33,8 @@ pub const LONGEST_LINE: usize = 96 << 10;
 /// How long a machine that boots may take until it asks, in seconds: a large server checks its memory for a quarter of an
 /// hour before its firmware asks for an address, but not after.
 const BOOT_WINDOW: u64 = 900;
+/// The same from when it is switched on, that check included.
+const POWER_WINDOW: u64 = 1800;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,11 @@ pub enum Question {
     },
     /// No question: the firmware of this node has begun to boot.
     Booted {
+        /// The node's name in the lab.
+        node: String,
+    },
+    /// No question: the Pi has switched this node on.
+    SwitchedOn {
         /// The node's name in the lab.
         node: String,
     },
@@ -250,7 +257,7 @@ impl Question {
         match caller {
             Caller::Operator => true,
             Caller::Wire => matches!(self, Self::Token { .. } | Self::Issue { .. } | Self::Public {}),
-            Caller::Witness => matches!(self, Self::Booted { .. }),
+            Caller::Witness => matches!(self, Self::Booted { .. } | Self::SwitchedOn { .. }),
         }
     }
 }
@@ -284,7 +291,8 @@ impl Desk {
                 let request = Request::read(request.as_bytes()).map_err(no)?;
                 self.hand(Fetch { mac, address, key: request.fingerprint() }, now)
             }
-            Question::Booted { node } => Ok(self.booted(&node, now)),
+            Question::Booted { node } => Ok(self.starts(&node, Arming::Itself, BOOT_WINDOW, now)),
+            Question::SwitchedOn { node } => Ok(self.starts(&node, Arming::PowerCycle, POWER_WINDOW, now)),
             Question::Issue { token, mac, address, purpose, request } => {
                 let token: Token = token.parse().map_err(no)?;
                 let mac: MacAddr = mac.parse().map_err(no)?;
@@ -364,10 +372,10 @@ impl Desk {
         Ok(Record::Armed(name.to_owned(), by))
     }
 
-    /// A machine boots: where its profile arms it by itself, it may fetch a token now. It is no fault when it may not.
-    fn booted(&mut self, name: &str, now: Now<'_>) -> (Answer, Option<Record>) {
+    /// A machine starts: where its profile arms it by that, it may fetch a token now. It is no fault when it may not.
+    fn starts(&mut self, name: &str, by: Arming, window: u64, now: Now<'_>) -> (Answer, Option<Record>) {
         self.arms.tidy(now.boot);
-        (Answer::Noted, self.arm(name, Arming::Itself, BOOT_WINDOW, now).ok())
+        (Answer::Noted, self.arm(name, by, window, now).ok())
     }
 
     fn hand(&mut self, fetch: Fetch, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {

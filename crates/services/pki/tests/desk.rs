@@ -220,6 +220,29 @@ fn a_machine_that_boots_is_armed_where_its_profile_says_so() {
 }
 
 #[test]
+fn a_node_that_the_pi_switched_on_is_armed_where_its_profile_says_so() {
+    let mut desk = desk();
+    let itself = include_str!("../../../lab/examples/origin.toml");
+    let [cycled, lab] = ["power-cycle", "operator"].map(|way| {
+        let text = itself.replace("arm = \"itself\"", &format!("arm = \"{way}\""));
+        assert_ne!(itself, text);
+        pilotlight_lab::parse(&text).expect("a lab")
+    });
+    let mut say = |lab: &Lab, caller, line: serde_json::Value| {
+        let clock = Clock { now: 1_800_000_000, trust: TimeTrust::Trusted };
+        let random = SystemRandom::new();
+        desk.answer(line.to_string().as_bytes(), caller, Now { boot: 100, clock, lab, random: &random })
+    };
+    let (on, booted) =
+        (json!({"ask": "switched-on", "node": "node2"}), json!({"ask": "booted", "node": "node2"}));
+    assert!(refused(&say(&cycled, Caller::Wire, on.clone())).is_some());
+    assert!(say(&lab, Caller::Witness, on.clone()) == (Answer::Noted, None), "another way to arm it");
+    assert!(say(&cycled, Caller::Witness, booted) == (Answer::Noted, None), "any boot arms it");
+    let armed = say(&cycled, Caller::Witness, on);
+    assert!(armed == (Answer::Noted, Some(Record::Armed("node2".to_owned(), Arming::PowerCycle))));
+}
+
+#[test]
 fn a_fault_in_a_line_does_not_quote_it() {
     let fault = Question::read(br#"{"ask":"backup","passphrase":"secret words","secret":1}"#);
     assert!(fault.is_err_and(|fault| !fault.contains("secret")));

@@ -114,9 +114,9 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             let now = started.elapsed();
             let mut keep = |taken: Result<Taken, Refusal>| {
                 let reason = match taken {
-                    Ok(Taken { line, installs, boots }) => {
-                        if let (Some(node), Some(witness)) = (boots, &witness) {
-                            witness.boots(&node);
+                    Ok(Taken { line, installs, starts }) => {
+                        if let (Some((start, node)), Some(witness)) = (starts, &witness) {
+                            witness.saw(start, &node);
                         }
                         // Whatever the log can bear of a flood.
                         if let Some(node) = installs {

@@ -75,13 +75,15 @@ impl Desk {
                     Wish::Cycle { .. } => "cycle",
                 };
                 let result = match means {
-                    Means::Wake(mac) => wake(&lab, node, mac, wish),
+                    Means::Wake(mac) => wake(&lab, node, mac, wish).map(|said| (said, true)),
                     Means::Device { name, device, target } => {
                         self.switch(&node.name, (name, device), target, wish)
                     }
                 };
-                self.events.emit(told(stage, node, means, result.as_ref().err()));
-                result
+                let event = told(stage, node, means, result.as_ref().err());
+                let already = matches!(result, Ok((_, false)));
+                self.events.emit(if already { event.fact("already", true) } else { event });
+                result.map(|(said, _)| said)
             }
             Question::Login { device, tried, user, password } => {
                 let name = device;
@@ -130,16 +132,19 @@ impl Desk {
         Ok(format!("{node} is {state}"))
     }
 
+    /// Switches it; gives what is said of that, and whether anything was done.
     fn switch(
         &self,
         node: &str,
         (name, device): (&str, &PowerDevice),
         target: Target<'_>,
         wish: Wish,
-    ) -> anyhow::Result<String> {
+    ) -> anyhow::Result<(String, bool)> {
         let login = self.keys.read(name, device)?;
         let done = direct(device).and_then(|mut wire| switch(&mut wire, &login, target, wish));
-        Ok(match done.map_err(|error| failure(&asked(node, name, device), &error))? {
+        let done = done.map_err(|error| failure(&asked(node, name, device), &error))?;
+        let acted = !matches!(done, Done::Already(_));
+        let said = match done {
             Done::Already(state) => format!("{node} is {state} already"),
             Done::Reached(state) => format!("{node} is {state}"),
             Done::ShuttingDown => {
@@ -148,7 +153,8 @@ impl Desk {
             Done::Restarted => {
                 format!("{node} was restarted: `pilotctl node {node}` tells how its boot goes")
             }
-        })
+        };
+        Ok((said, acted))
     }
 }
 
