@@ -113,6 +113,11 @@ fn hand_over(arguments: &Arguments, pi: &str) -> anyhow::Result<ExitCode> {
     let workshop = Workshop::open(&ui::workspace()?, &arguments.source.settings())?;
     let ssh = workshop.toolbox(Toolset::Desk)?.program("ssh")?;
     let (lock, contents) = workshop.shelf(arguments.lab.as_deref())?;
+    if contents.is_empty() {
+        bail!(
+            "there is nothing to hand over: the lab names nothing, or `cargo xtask mirror` has not locked it yet (--lab)"
+        );
+    }
     let mut command = arguments.login.command(&ssh, pi, &["pilotctl", "mirror", "--take"]);
     let unreached = format!("cannot reach the Pi by `{}`", shown(&command));
     let mut child =

@@ -213,6 +213,25 @@ impl Lock {
         *self = kept;
     }
 
+    /// Takes over what a lab wants of `old` and is not here: what somebody else hands over takes nothing away.
+    pub fn keep_of(&mut self, old: &Self, lab: &Lab, sources: &Sources) {
+        let mut wanted_of_old = old.clone();
+        wanted_of_old.retain(lab, sources);
+        for wanted in wanted::systems(lab) {
+            if self.serves(&wanted).is_none()
+                && let Some(release) = wanted_of_old.serves(&wanted)
+            {
+                self.add(&wanted, &release.version, release.files.clone());
+            }
+        }
+        let here: BTreeSet<String> = self.files.iter().map(|file| file.path.clone()).collect();
+        self.files.extend(wanted_of_old.files.into_iter().filter(|file| !here.contains(&file.path)));
+        self.files.sort_by(|one, other| one.path.cmp(&other.path));
+        let here: BTreeSet<String> = self.images.iter().map(|image| image.name.clone()).collect();
+        self.images.extend(wanted_of_old.images.into_iter().filter(|image| !here.contains(&image.name)));
+        self.images.sort_by(|one, other| one.name.cmp(&other.name));
+    }
+
     /// What the lab wants, is not made by the builder itself and is not here, in words.
     pub fn lacks(&self, lab: &Lab, sources: &Sources) -> Vec<String> {
         let systems = wanted::systems(lab).into_iter();

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pilotlight_fetch::Digest;
-use pilotlight_lab::Versions;
+use pilotlight_lab::{Architecture, System, Versions};
 
 use crate::{Lock, LockedFile, LockedRelease};
 
@@ -52,6 +52,37 @@ pub struct Held {
 }
 
 impl Here {
+    /// What is here where no lock says so: the releases of the index, whose files are here.
+    pub fn without_lock(index: Versions, files: BTreeMap<String, Held>) -> Self {
+        let mut lock = Lock::default();
+        for ((system, architecture, version), names) in &index.files {
+            let of_it = |key: &&(System, Architecture, String)| {
+                (key.0, key.1) == (*system, *architecture) && index.channels.get(*key) == Some(version)
+            };
+            let channels =
+                index.channels.keys().filter(of_it).map(|(_, _, channel)| channel.clone()).collect();
+            let mut release = LockedRelease {
+                system: *system,
+                architecture: *architecture,
+                version: version.clone(),
+                channels,
+                files: Vec::new(),
+            };
+            let folder = release.folder();
+            release.files.extend(names.keys().filter_map(|name| {
+                let Held { size, sha256 } = *files.get(&format!("{folder}/{name}"))?;
+                Some(LockedFile { path: name.clone(), url: String::new(), size, sha256 })
+            }));
+            // As the index has it, or not at all.
+            if release.files.iter().all(|file| names.get(&file.path) == Some(&file.sha256.to_string()))
+                && release.files.len() == names.len()
+            {
+                lock.releases.push(release);
+            }
+        }
+        Self { lock, index, files }
+    }
+
     /// What is to be done for the files of `found`.
     pub fn acts(&self, found: &Lock) -> Vec<Act> {
         let mut lock = found.clone();
@@ -118,7 +149,14 @@ impl Here {
         let is_wanted =
             |release: &&LockedRelease| found.releases.iter().any(|other| key(other) == key(release));
         let missing = self.lock.releases.iter().filter(|release| !is_found(release)).filter(is_wanted);
+        // One that the card has lost a file of is nothing to go back to.
+        let is_whole = |release: &&LockedRelease| {
+            let lock = Lock { releases: vec![(*release).clone()], ..Lock::default() };
+            self.lacking(&lock).is_empty()
+        };
         let kept = missing.filter(|release| !release.channels.is_empty() || !has_moved(release));
-        kept.map(|release| LockedRelease { channels: Vec::new(), ..release.clone() }).collect()
+        kept.filter(is_whole)
+            .map(|release| LockedRelease { channels: Vec::new(), ..release.clone() })
+            .collect()
     }
 }

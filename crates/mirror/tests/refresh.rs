@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use pilotlight_fetch::Digest;
 use pilotlight_lab::{Architecture, System};
-use pilotlight_mirror::{Act, Held, Here, Lock, LockedFile, LockedRelease};
+use pilotlight_mirror::{Act, Held, Here, Lock, LockedFile, LockedRelease, Sources};
 use proptest::prelude::*;
 
 const AMD64: Architecture = Architecture::Amd64;
@@ -208,4 +208,49 @@ fn a_file_of_the_same_length_is_another_one() {
     card.cut(card.here.acts(&lock(1, 1, None, 0)), usize::MAX, 0);
     let acts = card.here.acts(&lock(1, 1, None, 7));
     assert!(matches!(&acts[..], [Act::Place { path, .. }, Act::Note(_)] if path == "files/tool"), "{acts:?}");
+}
+
+#[test]
+fn a_lost_lock_takes_nothing_away() {
+    let mut card = Card::new();
+    card.cut(card.here.acts(&lock(1, 1, None, 0)), usize::MAX, 0);
+    card.cut(card.here.acts(&lock(2, 2, None, 0)), usize::MAX, 0);
+    let Here { index, mut files, .. } = card.here.clone();
+    let found = Here::without_lock(index.clone(), files.clone());
+    assert_eq!(found.lock.versions(), index);
+    assert!(
+        found.thrift().iter().all(|act| !matches!(act, Act::Remove { path } if path.contains("/1.2.0/")))
+    );
+
+    // A release that has lost a file is nothing to start a machine with, or to go back to.
+    files.remove("flatcar/1.1.0/amd64/initrd");
+    card.here.files = files.clone();
+    let acts = card.here.acts(&lock(2, 2, None, 7));
+    assert!(
+        acts.iter().any(|act| matches!(act, Act::Remove { path } if path == "flatcar/1.1.0/amd64/kernel"))
+    );
+    let found = Here::without_lock(index, files);
+    assert_eq!(found.lock.releases.len(), 2);
+}
+
+#[test]
+fn what_is_handed_over_takes_nothing_away() {
+    let lab = "[network]\naddress = \"10.77.0.1/24\"\n[profiles.flatcar]\nkind = \"flatcar\"\n[profiles.talos]\n\
+               kind = \"talos\"\nchannel = \"v1.1\"\n";
+    let lab = pilotlight_lab::parse(lab).expect("a lab");
+    let mut old = lock(1, 1, Some(1), 0);
+    old.releases.iter_mut().filter(|release| release.system == System::Talos).for_each(|release| {
+        release.channels = vec!["v1.1".to_owned()];
+    });
+    let mut handed = Lock::default();
+    handed.keep_of(&old, &lab, &Sources::own().unwrap());
+    let systems = |lock: &Lock| lock.releases.iter().map(|release| release.system).collect::<Vec<_>>();
+    assert_eq!(systems(&handed), [System::Flatcar, System::Talos], "{handed:?}");
+    assert_eq!(handed.releases[0].channels, ["stable"]);
+    // What comes counts, and what the lab does not want goes.
+    let mut handed = lock(2, 2, None, 0);
+    handed.keep_of(&old, &lab, &Sources::own().unwrap());
+    let flatcar: Vec<_> =
+        handed.releases.iter().filter(|release| release.system == System::Flatcar).collect();
+    assert_eq!((flatcar.len(), flatcar[0].version.as_str()), (1, "1.2.0"));
 }

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Parser;
 use pilotlight_fetch::{Client, Show};
 use pilotlight_kit::{Event, Events, lab, systemd};
@@ -98,7 +98,7 @@ fn operator() -> Option<BufReader<UnixStream>> {
 fn asked(arguments: &Arguments, operator: &mut BufReader<UnixStream>) -> anyhow::Result<Outcome> {
     match handover::read_question(operator)? {
         Question::Look => run(arguments, true),
-        Question::Take(lock) => take(arguments, &lock, operator),
+        Question::Take(lock) => take(arguments, lock, operator),
     }
 }
 
@@ -146,21 +146,26 @@ fn run(arguments: &Arguments, is_asked: bool) -> anyhow::Result<Outcome> {
     };
     let found = mirror.lock(&lab, &old, &Update::Systems(Vec::new()))?;
     let now_here = state(&here).clone();
-    mirror.bring(now_here.lacking(&found))?;
+    let lacking = now_here.lacking(&found);
+    if let Some((path, _)) = lacking.iter().find(|(_, file)| file.url.is_empty()) {
+        bail!("{path} is damaged, and only the builder makes it: hand it over (`cargo xtask mirror --to`)");
+    }
+    mirror.bring(lacking)?;
     settle(&shelf, &here, &found, &old)
 }
 
-/// Takes what a desk has of this lock and the card has not.
+/// Takes what a desk has of this lock and the card has not. What the Pi's own lab wants besides stays.
 fn take(
     arguments: &Arguments,
-    found: &Lock,
+    mut found: Lock,
     operator: &mut BufReader<UnixStream>,
 ) -> anyhow::Result<Outcome> {
     let shelf = Shelf::open(&arguments.assets)?;
     let here = Mutex::new(shelf.look()?);
     let old = state(&here).lock.clone();
+    found.keep_of(&old, &lab::load(&arguments.lab)?, &Sources::own()?);
     let lacking = |here: &Here| -> Vec<_> {
-        let files = here.lacking(found).into_iter().map(|(path, file)| (path, file.clone()));
+        let files = here.lacking(&found).into_iter().map(|(path, file)| (path, file.clone()));
         files.filter(|(_, file)| !shelf.cache().has(&file.sha256, file.size)).collect()
     };
     let wanted = lacking(&state(&here)).iter().map(|(_, file)| file.size).sum();
@@ -175,7 +180,7 @@ fn take(
             .receive(operator, file.size, &file.sha256)
             .with_context(|| format!("{path} was not taken"))?;
     }
-    settle(&shelf, &here, found, &old)
+    settle(&shelf, &here, &found, &old)
 }
 
 /// Puts what was found into its place.

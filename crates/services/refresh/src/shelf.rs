@@ -41,7 +41,7 @@ impl Shelf {
         &self.cache
     }
 
-    /// What is here. A lock that is damaged counts as none: what it named is found again, and verified as the first time.
+    /// What is here. Without a lock, or with one that is damaged, the index says what the Pi has.
     pub(crate) fn look(&self) -> anyhow::Result<Here> {
         let (index, faults) = assets::versions(std::slice::from_ref(&self.root));
         if let Some(fault) = faults.into_iter().next() {
@@ -57,9 +57,9 @@ impl Shelf {
                 text
             }
         };
-        let lock = Lock::parse(&text).unwrap_or_default();
+        let lock = Lock::parse(&text).ok();
         let mut files = BTreeMap::new();
-        let known = lock.all();
+        let known = lock.as_ref().map(Lock::all).unwrap_or_default();
         self.list(&self.root, &mut |name, path, size| {
             let sha256 = match known.get(&name) {
                 // As it was placed: the card answers for its own bytes.
@@ -70,7 +70,11 @@ impl Shelf {
             Ok(())
         })
         .with_context(|| format!("cannot look through {}", self.root.display()))?;
-        Ok(Here { lock, index, files })
+        drop(known);
+        Ok(match lock {
+            Some(lock) => Here { lock, index, files },
+            None => Here::without_lock(index, files),
+        })
     }
 
     fn list(
