@@ -72,6 +72,7 @@ fn main() -> ExitCode {
             ("mdns-link", link::announced),
             ("power-wake", power::magic),
             ("power-arms", power::by_power_cycle),
+            ("power-silent", power::started_anew),
             ("power-web-switch", power::web_switch),
             ("power-redfish", power::redfish),
             ("log-killed", log::killed),

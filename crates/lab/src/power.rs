@@ -33,6 +33,8 @@ pub struct PowerDevice {
     /// The SHA-256 of its certificate in 64 small hexadecimal digits, which stands in for a name that an authority has
     /// signed: such devices sign their own.
     pub certificate: Option<String>,
+    /// Whether the Pi may use it by itself, for machines that did not come back when it did.
+    pub recover: bool,
 }
 
 /// What a power device speaks.

@@ -3,6 +3,7 @@
 mod arms;
 mod bmc;
 mod served;
+mod silent;
 mod strip;
 mod wake;
 
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 pub(crate) use arms::by_power_cycle;
 pub(crate) use bmc::redfish;
 use pilotlight_tests::{daemon::Daemon, process, surroundings};
+pub(crate) use silent::started_anew;
 pub(crate) use strip::web_switch;
 pub(crate) use wake::magic;
 

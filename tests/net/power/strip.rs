@@ -63,7 +63,7 @@ pub(super) struct Strip {
     used: BTreeSet<String>,
     cnonces: BTreeSet<String>,
     /// Each order, and when it came.
-    orders: Vec<(usize, bool, Option<Instant>)>,
+    pub(super) orders: Vec<(usize, bool, Option<Instant>)>,
     /// Why who was not let in.
     turned_away: Vec<String>,
 }
@@ -209,7 +209,7 @@ pub(super) fn plug_in() -> Result<Arc<Mutex<Strip>>> {
     Ok(strip)
 }
 
-fn look<T>(strip: &Mutex<Strip>, look: impl FnOnce(&mut Strip) -> T) -> T {
+pub(super) fn look<T>(strip: &Mutex<Strip>, look: impl FnOnce(&mut Strip) -> T) -> T {
     look(&mut strip.lock().unwrap_or_else(PoisonError::into_inner))
 }
 

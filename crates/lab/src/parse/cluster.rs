@@ -113,6 +113,7 @@ pub(super) fn power_device(
     });
     let url = section.needed(report, "url", "\"http://10.77.0.250\"", check::url);
     let certificate = section.checked(report, "certificate-sha256", check::sha256);
+    let recover = section.truth(report, "recover");
     section.finish(report);
     if let (Some(certificate), Some(url)) = (&certificate, &url)
         && url.value.starts_with("http://")
@@ -123,5 +124,6 @@ pub(super) fn power_device(
         kind: kind?.value,
         url: url?.value.trim_end_matches('/').to_owned(),
         certificate: certificate.map(|at| at.value),
+        recover: recover.is_none_or(|at| at.value),
     })
 }

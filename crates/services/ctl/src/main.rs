@@ -17,6 +17,7 @@ mod node;
 mod passphrase;
 mod power;
 mod ready;
+mod recover;
 mod relay;
 mod state;
 mod typed;
@@ -111,6 +112,9 @@ enum Verb {
     },
     /// Switches machines on and off.
     Power(power::Arguments),
+    /// Starts machines anew that were up before the Pi's start and have said nothing since: what a timer does once, six minutes
+    /// after it.
+    Recover(recover::Arguments),
     /// Says what time it is on the Pi and whether machines are told to believe it; sets it with `--set`.
     Clock {
         /// The time: `2026-11-23T23:20:00Z`, or `@` and the seconds since 1970.
@@ -140,6 +144,7 @@ fn main() -> ExitCode {
         Verb::Ca(verb) => ca::run(&verb),
         Verb::Mirror { take } => mirror::run(take),
         Verb::Power(arguments) => power::run(&arguments),
+        Verb::Recover(arguments) => recover::run(&arguments),
         Verb::Clock { set } => clock::run(set.as_deref()),
         Verb::DhcpServers { socket } => dhcp::servers(&socket),
         Verb::Update => relay::relay("the update service", Path::new(paths::UPDATE_SOCKET)),

@@ -47,7 +47,7 @@ fn controller(goodbye: bool) -> (u16, String) {
 }
 
 fn asked(url: String, certificate: Option<String>) -> Result<State, (String, String)> {
-    let device = PowerDevice { kind: DeviceKind::Redfish, url, certificate };
+    let device = PowerDevice { kind: DeviceKind::Redfish, url, certificate, recover: true };
     let mut wire = Direct::new(&device).unwrap();
     status(&mut wire, &Login::new("admin", "geheim").unwrap(), Target::System("1")).map_err(|error| {
         let hint = error.hint().unwrap_or_default();
@@ -95,7 +95,12 @@ fn what_is_no_device_is_said() {
     let (said, hint) = asked(format!("http://127.0.0.1:{port}"), None).unwrap_err();
     assert_eq!(said, format!("cannot connect to 127.0.0.1:{port}"));
     assert!(hint.contains("has it power"), "{hint}");
-    let device = PowerDevice { kind: DeviceKind::Redfish, url: "http://a/b".to_owned(), certificate: None };
+    let device = PowerDevice {
+        kind: DeviceKind::Redfish,
+        url: "http://a/b".to_owned(),
+        certificate: None,
+        recover: true,
+    };
     assert_eq!(
         Direct::new(&device).unwrap_err().to_string(),
         "\"http://a/b\" names more than a host and a port"

@@ -6,11 +6,13 @@
 mod judge;
 mod machine;
 mod read;
+mod silent;
 mod stage;
 mod tell;
 
 pub use judge::{Judgement, State};
 pub use machine::{Machine, NoMachine};
 pub use read::{Step, Told, What, When};
+pub use silent::silent;
 pub use stage::Stage;
 pub use tell::{Story, utc};

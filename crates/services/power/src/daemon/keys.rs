@@ -79,8 +79,12 @@ mod tests {
     fn what_is_kept_is_nobody_elses() {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys::new(folder.path().join("power"));
-        let at =
-            |url: &str| PowerDevice { kind: DeviceKind::WebSwitch, url: url.to_owned(), certificate: None };
+        let at = |url: &str| PowerDevice {
+            kind: DeviceKind::WebSwitch,
+            url: url.to_owned(),
+            certificate: None,
+            recover: true,
+        };
         let device = at("http://10.77.0.9");
         assert!(keys.read("strip", &device).unwrap_err().to_string().ends_with("pilotctl power login strip"));
         assert!(!keys.forget("strip").unwrap());
