@@ -60,7 +60,7 @@ pub(crate) fn chrony() -> Result<()> {
     std::fs::remove_file(&control)?;
 
     // As it finds it after an operator has set it and the daemon was started again.
-    std::fs::write(&set, "1790000000\n")?;
+    std::fs::write(&set, "1790000000 operator\n")?;
     let mut server = stage.time_server("ntpd-again", &arguments)?;
     ensure!(ask("status")?.contains("set by an operator"), "it forgot that the clock was set");
     let (good, said) = chronyd(&stage)?;
