@@ -4,8 +4,11 @@ use std::{fs, net::TcpStream, path::Path, process::Command, thread, time::Durati
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pilotlight_fetch::{Cache, Client, Digest, Show};
-use pilotlight_mirror::{Lock, Mirror, Sources, Update};
-use pilotlight_tests::process::{must, run};
+use pilotlight_mirror::{Lock, LockedFile, Mirror, Sources, Update};
+use pilotlight_tests::{
+    process::{must, run},
+    surroundings,
+};
 
 use crate::stage::Stage;
 
@@ -106,15 +109,17 @@ pub(crate) fn by_skopeo() -> Result<()> {
     // The lock alone brings the same.
     let again = Cache::at(stage.path("again"))?;
     Mirror { cache: &again, client: Client::default(), ..mirror }.fetch(&lock)?;
+    for file in lock.all().values() {
+        ensure!(Digest::of_file(&again.object(&file.sha256))? == file.sha256, "{} is another one", file.path);
+    }
+    // And a Pi with a way out brings it onto its card by itself: a manifest has two places there.
+    let (_httpd, root) = stage.httpd()?;
+    let said = refresh(&stage, &text, &root)?;
+    ensure!(said.contains("pause:3.10") && said.contains("refreshed"), "{said}");
     registry.kill()?;
     registry.wait()?;
-
-    let (_httpd, root) = stage.httpd()?;
-    for (path, file) in lock.all() {
-        let place = root.join(path);
-        fs::create_dir_all(place.parent().context("it is in no folder")?)?;
-        fs::copy(again.object(&file.sha256), &place)?;
-    }
+    let placed = |(path, file): (String, &LockedFile)| Ok(Digest::of_file(&root.join(path))? == file.sha256);
+    ensure!(lock.all().into_iter().map(placed).collect::<Result<Vec<_>>>()?.into_iter().all(|it| it));
     for (number, reference) in
         ["pause:3.10".to_owned(), format!("pause@sha256:{}", layout.list)].iter().enumerate()
     {
@@ -150,9 +155,20 @@ pub(crate) fn by_skopeo() -> Result<()> {
     Ok(())
 }
 
+/// What the Pi's own service says of bringing this lab's mirror.
+fn refresh(stage: &Stage, lab: &str, root: &Path) -> Result<String> {
+    let (lab_path, clock) = (stage.path("with-images.toml"), stage.path("clock"));
+    fs::write(&lab_path, lab)?;
+    fs::write(&clock, "1800000000 operator\n")?;
+    let mut refresh = Command::new(surroundings::daemon("pilotlight-refresh")?);
+    refresh.arg("--lab").arg(lab_path).arg("--assets").arg(root).arg("--clock-set").arg(clock);
+    refresh.args(["--reserve", "1", "--events"]).arg(stage.path("events.sock"));
+    Ok(must(&mut refresh, LIMIT)?.text)
+}
+
 fn lab(mirror: &str) -> String {
     format!(
-        "[network]\naddress = \"10.77.0.1/24\"\nprobe-first = false\n[profiles.ram]\nkind = \"debian-ram\"\n\
+        "[network]\naddress = \"10.77.0.1/24\"\nupstream = [\"10.77.0.254\"]\nprobe-first = false\n[profiles.ram]\nkind = \"debian-ram\"\n\
          [[nodes]]\nname = \"one\"\nmac = \"52:54:00:00:00:11\"\naddress = \"10.77.0.50\"\nprofile = \"ram\"\n[mirror]\n{mirror}"
     )
 }

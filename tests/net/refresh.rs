@@ -125,7 +125,8 @@ pub(crate) fn by_itself() -> Result<()> {
     }
     scene.says("4230.2.1 -> 4230.2.2")?;
     let log = flatcar.server().take_log();
-    ensure!(log.iter().any(|line| line.contains(&format!("{INITRD} from "))), "it began anew: {log:?}");
+    // Either file may have been the one that was half here.
+    ensure!(log.iter().any(|line| line.contains(" from ")), "it began anew: {log:?}");
     scene.starts("4230.2.2", 1)?;
     ensure!(scene.has("4230.2.1"), "nothing is left to go back to");
 

@@ -9,6 +9,7 @@
 //! share a cache, and a mapped file never changes under its reader.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt as _,
@@ -146,33 +147,31 @@ impl Cache {
         })
     }
 
-    /// How many bytes lie in it, finished and half-made files alike.
-    ///
-    /// # Errors
-    /// A folder of it cannot be read.
-    pub fn length(&self) -> Result<u64, CacheError> {
-        let mut bytes = 0;
-        for path in ["objects", "partial"].map(|part| self.root.join(part)) {
-            let entries = fs::read_dir(&path).map_err(CacheError::io("list", &path))?;
-            for entry in entries {
-                let length =
-                    entry.and_then(|entry| entry.metadata()).map_err(CacheError::io("list", &path))?;
-                bytes += length.len();
-            }
-        }
-        Ok(bytes)
+    /// What a file goes by that is on its way here: its digest, or, while nobody says that, the one of its address.
+    pub fn name(sha256: Option<Digest>, url: &str) -> Digest {
+        sha256.unwrap_or_else(|| Digest::of(url))
     }
 
-    /// Removes all files, finished and half-made.
+    /// How many bytes of the file of this name are here, finished or not.
+    pub fn begun(&self, name: &Digest) -> u64 {
+        let lengths =
+            [self.object(name), self.partial(name)].map(|path| fs::metadata(path).map(|it| it.len()));
+        lengths.into_iter().flatten().max().unwrap_or(0)
+    }
+
+    /// Removes all files, finished or not, but those of these names.
     ///
     /// # Errors
     /// One of them cannot be removed.
-    pub fn clear(&self) -> Result<(), CacheError> {
+    pub fn keep_only(&self, names: &BTreeSet<Digest>) -> Result<(), CacheError> {
         for path in ["objects", "partial"].map(|part| self.root.join(part)) {
             let entries = fs::read_dir(&path).map_err(CacheError::io("list", &path))?;
             for entry in entries {
-                let removed = entry.and_then(|entry| fs::remove_file(entry.path()));
-                removed.map_err(CacheError::io("empty the folder", &path))?;
+                let entry = entry.map_err(CacheError::io("list", &path))?;
+                let name = entry.file_name().to_str().and_then(|name| name.parse().ok());
+                if !name.is_some_and(|name: Digest| names.contains(&name)) {
+                    fs::remove_file(entry.path()).map_err(CacheError::io("empty the folder", &path))?;
+                }
             }
         }
         Ok(())

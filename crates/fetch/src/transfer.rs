@@ -59,8 +59,7 @@ impl<'p> Partial<'p> {
         progress: &'p Progress,
     ) -> Result<Result<Self, (Digest, u64)>, CacheError> {
         let Want { title, urls, headers, expected } = want;
-        // What has no digest yet goes by its first address.
-        let name = expected.sha256.unwrap_or_else(|| Digest::of(urls.first().map_or("", String::as_str)));
+        let name = Cache::name(expected.sha256, urls.first().map_or("", String::as_str));
         let path = cache.partial(&name);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = file.map_err(CacheError::io("open", &path))?;

@@ -2,7 +2,7 @@
 
 use std::{
     cell::OnceCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read},
     os::unix::fs::FileExt as _,
@@ -148,7 +148,9 @@ impl Mirror<'_> {
         self.supplies(&session, lab, old, &mut lock, &mut jobs)?;
         let end = jobs.len();
         let begun = self.images(&session, lab, old, &mut lock, &mut jobs)?;
-        self.make_room_for(&session, &jobs)?;
+        let manifests = begun.iter().flat_map(|Begun { image, .. }| &image.files);
+        let kept = lock.all().into_values().chain(manifests).map(|file| file.sha256).collect();
+        self.make_room_for(&session, &jobs, kept)?;
         let files = self.fetch_all(&session, &jobs)?;
         for Begun { mut image, rest } in begun {
             image.files.extend_from_slice(files.get(rest).unwrap_or_default());
@@ -178,7 +180,14 @@ impl Mirror<'_> {
     pub fn bring(&self, files: Vec<(String, &LockedFile)>) -> Result<(), MirrorError> {
         let missing: Vec<(String, &LockedFile)> =
             files.into_iter().filter(|(_, file)| !self.cache.has(&file.sha256, file.size)).collect();
-        let bytes = missing.iter().map(|(_, file)| file.size).sum();
+        let mut bytes = 0;
+        let mut names = BTreeSet::new();
+        for (_, file) in &missing {
+            // A file may have several places.
+            if names.insert(file.sha256) {
+                bytes += file.size.saturating_sub(self.cache.begun(&file.sha256));
+            }
+        }
         self.make_room(bytes)?;
         let session = self.client.session();
         self.each(&missing, bytes, |(path, file), progress, stop| {
@@ -310,18 +319,29 @@ impl Mirror<'_> {
         document.map_err(|failure| MirrorError::of(title, failure))
     }
 
-    /// Makes room for what is to be fetched, as far as it is said how long it is: of the rest it shows when it comes.
-    fn make_room_for(&self, session: &Session, jobs: &[Job]) -> Result<(), MirrorError> {
+    /// Makes room for what is to be fetched, as far as it is said how long it is: of the rest it shows when it comes. Of what
+    /// came before, and was interrupted, only these files and what is to be fetched now stay.
+    fn make_room_for(
+        &self,
+        session: &Session,
+        jobs: &[Job],
+        mut kept: BTreeSet<Digest>,
+    ) -> Result<(), MirrorError> {
         if self.room.is_none() {
             return Ok(());
         }
         let mut bytes = 0;
         for Job { title, candidate, .. } in jobs {
+            let name = Cache::name(candidate.sha256, &candidate.url);
+            if !kept.insert(name) {
+                continue;
+            }
             let length = self.introduced(session, title, Headers::default(), |headers| {
                 session.length(&candidate.url, headers)
             })?;
-            bytes += length.unwrap_or(0);
+            bytes += length.unwrap_or(0).saturating_sub(self.cache.begun(&name));
         }
+        self.cache.keep_only(&kept)?;
         self.make_room(bytes)
     }
 

@@ -24,6 +24,6 @@ pub use desk::{Mirror, Room, Update};
 pub use error::MirrorError;
 pub use lock::{Lock, LockError, LockedFile, LockedImage, LockedRelease};
 pub use order::newer;
-pub use refresh::{Act, Held, Here};
+pub use refresh::{Act, Fit, Held, Here};
 pub use sources::{Listed, Plain, Signed, Sources, SourcesError};
 pub use wanted::{Wanted, systems};

@@ -118,8 +118,10 @@ impl Lock {
             let ReleaseText { version, channels, file: files, .. } = text;
             Ok(LockedRelease { system, architecture, version, channels, files })
         };
-        let releases = text.release.into_iter().map(release).collect::<Result<Vec<_>, _>>()?;
-        let lock = Self { releases, images: text.image, files: text.file };
+        let mut lock = Self { releases: Vec::new(), images: text.image, files: text.file };
+        for text in text.release {
+            lock.put(release(text)?);
+        }
         // What the Pi will read has to be what it takes.
         Versions::parse(&lock.versions().index()).map_err(|fault| LockError(fault.to_string()))?;
         let images = lock.images.iter().flat_map(|image| &image.files);
@@ -249,25 +251,25 @@ impl Lock {
             .collect()
     }
 
-    /// Puts a release into its place, or a channel to one that is there.
-    pub(crate) fn add(&mut self, wanted: &Wanted, version: &str, files: Vec<LockedFile>) {
+    /// Puts a release into its place, or its channels to those of one that is there.
+    pub fn put(&mut self, release: LockedRelease) {
         let key = |release: &LockedRelease| (release.system, release.architecture, release.version.clone());
-        let new = (wanted.system, wanted.architecture, version.to_owned());
-        let place = match self.releases.iter().position(|release| key(release) == new) {
-            Some(place) => place,
-            None => {
-                let (system, architecture, version) = new.clone();
-                self.releases.push(LockedRelease { system, architecture, version, channels: vec![], files });
-                self.releases.sort_by_key(key);
-                self.releases.iter().position(|release| key(release) == new).unwrap_or_default()
+        match self.releases.binary_search_by_key(&key(&release), key) {
+            Ok(place) => {
+                if let Some(there) = self.releases.get_mut(place) {
+                    there.channels.extend(release.channels);
+                    there.channels.sort();
+                    there.channels.dedup();
+                }
             }
-        };
-        if let Some(release) = self.releases.get_mut(place)
-            && !release.channels.contains(&wanted.channel)
-        {
-            release.channels.push(wanted.channel.clone());
-            release.channels.sort();
+            Err(place) => self.releases.insert(place, release),
         }
+    }
+
+    pub(crate) fn add(&mut self, wanted: &Wanted, version: &str, files: Vec<LockedFile>) {
+        let (system, architecture, version) = (wanted.system, wanted.architecture, version.to_owned());
+        let channels = vec![wanted.channel.clone()];
+        self.put(LockedRelease { system, architecture, version, channels, files });
     }
 
     /// What is in this lock and not, or otherwise, in `old`, in words, line by line.

@@ -42,6 +42,17 @@ pub struct Here {
     pub files: BTreeMap<String, Held>,
 }
 
+/// Whether there is room for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// There is.
+    Now,
+    /// Once what was kept to go back to is given up.
+    AfterThrift,
+    /// Not even then; for so many bytes there would be.
+    Never(u64),
+}
+
 /// A file that is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
@@ -86,8 +97,7 @@ impl Here {
     /// What is to be done for the files of `found`.
     pub fn acts(&self, found: &Lock) -> Vec<Act> {
         let mut lock = found.clone();
-        lock.releases.extend(self.kept(found));
-        lock.releases.sort_by_key(|release| (release.system, release.architecture, release.version.clone()));
+        self.kept(found).into_iter().for_each(|release| lock.put(release));
         let lacking = self.lacking(&lock).into_iter();
         let placed: Vec<_> = lacking.map(|(path, file)| Act::Place { path, file: file.clone() }).collect();
         placed.into_iter().chain(self.settled(lock)).collect()
@@ -100,8 +110,18 @@ impl Here {
         self.settled(lock)
     }
 
-    /// How much room that gives back, in bytes.
-    pub fn spare(&self) -> u64 {
+    /// Whether so many bytes find room, where so many are free.
+    pub fn fit(&self, wanted: u64, free: u64) -> Fit {
+        let most = free.saturating_add(self.spare());
+        match wanted {
+            _ if wanted <= free => Fit::Now,
+            _ if wanted <= most => Fit::AfterThrift,
+            _ => Fit::Never(most),
+        }
+    }
+
+    /// How much room thrift gives back, in bytes.
+    fn spare(&self) -> u64 {
         let removed = self.thrift().into_iter().map(|act| match act {
             Act::Remove { path } => self.files.get(&path).map_or(0, |held| held.size),
             _ => 0,

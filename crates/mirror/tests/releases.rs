@@ -1,9 +1,13 @@
 //! Labs against a server with the layouts of the real ones, signed by a key of the test: what is found, what is kept,
 //! and what is refused when any part of it was tampered with.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    fs,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use pilotlight_fetch::{
@@ -253,9 +257,8 @@ fn whatever_is_tampered_with_is_refused() {
         scene.talos("v1.11.5");
         spoil(&mut scene);
         told.push(format!("## {what}\n{}\n", scene.refused(lab)));
-        let objects = std::fs::read_dir(scene.folder.path().join("objects")).unwrap();
-        let spoilt =
-            objects.flatten().filter(|entry| std::fs::read(entry.path()).unwrap().starts_with(b"spoilt"));
+        let objects = fs::read_dir(scene.folder.path().join("objects")).unwrap();
+        let spoilt = objects.flatten().filter(|entry| fs::read(entry.path()).unwrap().starts_with(b"spoilt"));
         assert_eq!(spoilt.count(), 0, "{what}");
     };
     let stranger = Signer::new();
@@ -335,7 +338,7 @@ fn what_is_in_the_cache_already_is_no_excuse_for_a_signature() {
     // The same bytes came before, for whatever reason.
     let content = "kernel.x86_64 of 43.20261101.2.0";
     let cache = Cache::at(scene.folder.path()).unwrap();
-    std::fs::write(cache.object(&Digest::of(content)), content).unwrap();
+    fs::write(cache.object(&Digest::of(content)), content).unwrap();
     assert!(scene.refused(TESTING).contains("live-kernel.x86_64"), "{}", scene.refused(TESTING));
 }
 
@@ -394,6 +397,12 @@ fn supplies_come_by_their_digest() {
     assert!(told.contains("kubelet: it was tampered") || told.contains("bytes instead of"), "{told}");
 }
 
+/// What lies in a cache, finished or not.
+fn names(cache: &Cache) -> BTreeSet<String> {
+    let folders = ["objects", "partial"].map(|part| fs::read_dir(cache.root().join(part)).unwrap());
+    folders.into_iter().flatten().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
 #[test]
 fn room_is_made_before_anything_comes() {
     let mut scene = Scene::new();
@@ -414,11 +423,20 @@ fn room_is_made_before_anything_comes() {
     let fault = lock(10).unwrap_err();
     let length = "kernel of 4230.2.1initrd of 4230.2.1".len() as u64;
     assert!(matches!(fault, MirrorError::NoRoom { wanted, free: 10 } if wanted == length), "{fault}");
-    assert_eq!((asked.load(Ordering::Relaxed), cache.length().unwrap()), (length, 0));
+    assert_eq!((asked.load(Ordering::Relaxed), names(&cache).len()), (length, 0));
+
+    // What is half here is not asked room for again, and what nobody wants any more goes.
+    let stale = Digest::of("https://example.org/of-another-release");
+    let half = Cache::name(None, &scene.server.mirror(&format!("{FLATCAR}/4230.2.1/{INITRD}")));
+    for (name, bytes) in [(stale, "stale"), (half, "initrd")] {
+        fs::write(cache.root().join("partial").join(name.to_string()), bytes).unwrap();
+    }
     lock(length).unwrap();
-    assert_eq!(cache.length().unwrap(), length);
-    cache.clear().unwrap();
-    assert_eq!(cache.length().unwrap(), 0);
+    assert_eq!(asked.load(Ordering::Relaxed), length - 6);
+    let whole = ["kernel of 4230.2.1", "initrd of 4230.2.1"].map(|content| Digest::of(content).to_string());
+    assert_eq!(names(&cache), BTreeSet::from(whole));
+    cache.keep_only(&BTreeSet::new()).unwrap();
+    assert_eq!(names(&cache).len(), 0);
 }
 
 #[test]

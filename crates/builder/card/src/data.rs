@@ -56,7 +56,7 @@ pub(crate) fn shelf(images: &[NodeImage], mirrored: &Lock) -> anyhow::Result<Loc
         let file = |(name, size, digest): &(String, u64, String)| {
             Ok(LockedFile { path: name.clone(), url: String::new(), size: *size, sha256: digest.parse()? })
         };
-        lock.releases.push(LockedRelease {
+        lock.put(LockedRelease {
             system: System::DebianRam,
             architecture: Architecture::Amd64,
             version: image.version.clone(),
@@ -64,7 +64,6 @@ pub(crate) fn shelf(images: &[NodeImage], mirrored: &Lock) -> anyhow::Result<Loc
             files: image.files.iter().map(file).collect::<anyhow::Result<_>>()?,
         });
     }
-    lock.releases.sort_by_key(|release| (release.system, release.architecture, release.version.clone()));
     Ok(lock)
 }
 

@@ -261,9 +261,7 @@ impl Workshop {
         litter::sweep(&unpacked, half_made);
         let mut steps = Steps::default();
         let finished = root::finish(self, &board_text, &board, &mut steps)?;
-        let channels = data::wanted_channels(&lab);
-        let node_images: Vec<NodeImage> =
-            channels.iter().map(|channel| self.node_image(channel, None)).collect::<Result<_, _>>()?;
+        let node_images = self.node_images(&lab)?;
         let (mirrored, mut lacking) = self.mirrored(&lab_path, &lab)?;
         lacking.extend(data::unmade(&lab));
         let start = Instant::now();
@@ -274,7 +272,8 @@ impl Workshop {
         let data = data::tree(&shelf, contents, finished.facts.epoch)?;
         let parts = parts(&finished, params.slot, &own, &data)?;
         let summary = card::write(&out, &parts, request.sha256)?;
-        let (manifest, bill) = bill::beside(&out, &finished, &own)?;
+        let (manifest, bill) =
+            bill::beside(&out, &finished, &own)?;
         steps.note("card", start.elapsed(), "");
         Ok(Report {
             image: out,
@@ -299,13 +298,16 @@ impl Workshop {
     /// Anything that stands in the way, named once.
     pub fn shelf(&self, lab: Option<&Path>) -> anyhow::Result<(Lock, BTreeMap<String, Bytes>)> {
         let (path, lab, _) = self.lab(lab)?;
-        let channels = data::wanted_channels(&lab);
-        let images: Vec<NodeImage> =
-            channels.iter().map(|channel| self.node_image(channel, None)).collect::<Result<_, _>>()?;
+        let images = self.node_images(&lab)?;
         let (mirrored, _) = self.mirrored(&path, &lab)?;
         let shelf = data::shelf(&images, &mirrored)?;
         let contents = data::contents(&shelf, &images, self.archives.cache())?;
         Ok((shelf, contents))
+    }
+
+    /// The systems that the builder makes for a lab's machines.
+    fn node_images(&self, lab: &Lab) -> anyhow::Result<Vec<NodeImage>> {
+        data::wanted_channels(lab).into_iter().map(|channel| self.node_image(channel, None)).collect()
     }
 
     /// Makes a system for one slot of a card that is in use, to be sent to it.

@@ -10,6 +10,7 @@ mod clock;
 mod dhcp;
 mod events;
 mod install;
+mod known;
 mod line;
 mod login;
 mod mirror;
@@ -69,15 +70,8 @@ enum Verb {
     Node {
         /// Its name in lab.toml, or its hardware address.
         machine: String,
-        /// The folder of the log.
-        #[arg(long, value_name = "FOLDER", default_value = paths::EVENTS_DIR)]
-        log: PathBuf,
-        /// The lab in force.
-        #[arg(long, value_name = "FILE", default_value = paths::LAB)]
-        lab: PathBuf,
-        /// What has become of its nodes since.
-        #[arg(long, value_name = "FILE", default_value = paths::LAB_STATE)]
-        lab_state: PathBuf,
+        #[command(flatten)]
+        known: known::Known,
     },
     /// Says which channels the nodes follow, and has one follow another.
     Channel(channel::Arguments),
@@ -136,7 +130,7 @@ fn main() -> ExitCode {
         Verb::Ready { journal, failed_units } => ready::ready(journal, failed_units.as_deref()),
         Verb::DhcpStatus { journal } => ready::dhcp(journal),
         Verb::Events { follow, log } => events::print(&log, follow),
-        Verb::Node { machine, log, lab, lab_state } => node::print(&machine, &lab, &lab_state, &log),
+        Verb::Node { machine, known } => node::print(&machine, &known),
         Verb::Channel(arguments) => channel::run(&arguments),
         Verb::Install(arguments) => install::run(&arguments),
         Verb::Arm { node, minutes, authority } => ca::arm(&authority, &node, minutes),

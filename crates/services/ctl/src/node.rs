@@ -2,24 +2,20 @@
 
 use std::{
     io::{self, Write as _},
-    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context as _;
-use pilotlight_kit::{
-    event::since_power_on_ms,
-    lab::{self, Current},
-};
+use pilotlight_kit::event::since_power_on_ms;
 use pilotlight_story::{Machine, Story, When};
 
-use crate::events;
+use crate::known::Known;
 
 /// Prints the story of the machine `wanted`, a name or a hardware address.
-pub(crate) fn print(wanted: &str, lab: &Path, state: &Path, log: &Path) -> anyhow::Result<()> {
-    let lab = Current::new(lab::load(lab)?, state, &[]).now();
+pub(crate) fn print(wanted: &str, known: &Known) -> anyhow::Result<()> {
+    let lab = known.lab()?;
     let machine = Machine::find(wanted, &lab)?;
-    let events = events::all(log)?;
+    let events = known.events()?;
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = When { unix_ms: unix.as_millis() as u64, boot_ms: since_power_on_ms() };
     let story = Story::of(machine, &events, &lab, now).to_string();

@@ -14,11 +14,10 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use pilotlight_kit::lab::{self, Current};
 use pilotlight_lab::{Power, paths};
 use pilotlight_story::silent;
 
-use crate::{ask::ask, events};
+use crate::{ask::ask, known::Known};
 
 /// Longer than the kernel goes on asking for a hardware address, one that it knew already included (arp(7): 5 s, then three
 /// times 1 s).
@@ -30,23 +29,16 @@ const NOWHERE: u16 = 9;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The folder of the log.
-    #[arg(long, value_name = "FOLDER", default_value = paths::EVENTS_DIR)]
-    log: PathBuf,
-    /// The lab in force.
-    #[arg(long, value_name = "FILE", default_value = paths::LAB)]
-    lab: PathBuf,
-    /// What has become of its nodes since.
-    #[arg(long, value_name = "FILE", default_value = paths::LAB_STATE)]
-    lab_state: PathBuf,
+    #[command(flatten)]
+    known: Known,
     /// The socket over which machines are switched.
     #[arg(long, value_name = "SOCKET", default_value = paths::POWER_SOCKET)]
     socket: PathBuf,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let lab = Current::new(lab::load(&arguments.lab)?, &arguments.lab_state, &[]).now();
-    let nodes = silent(&lab, &events::all(&arguments.log)?);
+    let lab = arguments.known.lab()?;
+    let nodes = silent(&lab, &arguments.known.events()?);
     let there = answering(nodes.iter().filter_map(|node| node.address))?;
     for node in nodes {
         let name = &node.name;

@@ -1,11 +1,13 @@
 //! `pilotlight-refresh`: brings onto the card, once, what the lab's channels have now, or what a desk hands over.
 //!
-//! A timer starts it on a Pi with a way out, or an operator over its socket. What is to be done in which order says [`pilotlight_mirror::Here`]; this does it.
+//! A timer starts it on a Pi with a way out, or an operator over its socket. What is to be done in which order says
+//! [`pilotlight_mirror::Here`]; this does it.
 //! Nothing that fails here is a fault of the Pi: it goes on serving what it has, and the timer comes again.
 
 mod shelf;
 
 use std::{
+    collections::BTreeSet,
     io::{BufReader, Write as _},
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
@@ -164,9 +166,15 @@ fn take(
     let here = Mutex::new(shelf.look()?);
     let old = state(&here).lock.clone();
     found.keep_of(&old, &lab::load(&arguments.lab)?, &Sources::own()?);
+    // What came before of another hand-over, and was interrupted, only takes room.
+    shelf.cache().keep_only(&found.all().values().map(|file| file.sha256).collect())?;
+    // A file that has several places comes once.
     let lacking = |here: &Here| -> Vec<_> {
+        let mut asked = BTreeSet::new();
         let files = here.lacking(&found).into_iter().map(|(path, file)| (path, file.clone()));
-        files.filter(|(_, file)| !shelf.cache().has(&file.sha256, file.size)).collect()
+        files
+            .filter(|(_, file)| !shelf.cache().has(&file.sha256, file.size) && asked.insert(file.sha256))
+            .collect()
     };
     let wanted = lacking(&state(&here)).iter().map(|(_, file)| file.size).sum();
     shelf
@@ -189,7 +197,7 @@ fn settle(shelf: &Shelf, here: &Mutex<Here>, found: &Lock, old: &Lock) -> anyhow
     for act in acts {
         shelf.perform(act)?;
     }
-    shelf.cache().clear()?;
+    shelf.cache().keep_only(&BTreeSet::new())?;
     let changes = found.changes(old);
     Ok(if changes.is_empty() { Outcome::Current } else { Outcome::Changed(changes) })
 }

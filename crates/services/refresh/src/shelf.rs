@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -12,11 +13,13 @@ use anyhow::{Context as _, anyhow};
 use pilotlight_fetch::{Cache, Digest};
 use pilotlight_kit::{assets, keep};
 use pilotlight_lab::Versions;
-use pilotlight_mirror::{Act, Held, Here, Lock};
+use pilotlight_mirror::{Act, Fit, Held, Here, Lock};
 
 /// What is on its way, in a folder that nobody else may look into: beneath the one that is served, because a file can be
 /// renamed only within what this service may write to.
 const ON_ITS_WAY: &str = ".fetch";
+/// A file that is about to have its place, in the folder of it: no name that a lock may have.
+const PLACED: &str = ".new";
 /// More is no lock.
 const LONGEST_LOCK: u64 = 4 << 20;
 
@@ -31,7 +34,7 @@ impl Shelf {
     pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
         let path = root.join(ON_ITS_WAY);
         fs::create_dir_all(&path)
-            .and_then(|()| fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)))
+            .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o700)))
             .with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { root: root.to_owned(), cache: Cache::at(path)?.on_card() })
     }
@@ -96,23 +99,21 @@ impl Shelf {
         Ok(())
     }
 
-    /// Makes room for so many bytes beside `reserve`, if need be by giving up what was kept to go back to.
+    /// Makes room for so many bytes beside `reserve`, if need be by giving up what was kept to go back to; or says for how
+    /// many there is room.
     pub(crate) fn make_room(&self, here: &Mutex<Here>, wanted: u64, reserve: u64) -> Result<(), u64> {
         let mut here = here.lock().unwrap_or_else(PoisonError::into_inner);
-        // What came before and was interrupted is a part of what is wanted.
-        let begun = self.cache.length().unwrap_or(0);
-        let free = (self.free().map_err(|_| 0_u64)? + begun).saturating_sub(reserve);
-        let spare = here.spare();
-        if wanted <= free {
-            return Ok(());
+        let free = self.free().map_err(|_| 0_u64)?.saturating_sub(reserve);
+        match here.fit(wanted, free) {
+            Fit::Now => {}
+            Fit::Never(most) => return Err(most),
+            Fit::AfterThrift => {
+                for act in here.thrift() {
+                    self.perform(act).map_err(|_| free)?;
+                }
+                *here = self.look().map_err(|_| free)?;
+            }
         }
-        if wanted > free + spare {
-            return Err(free + spare);
-        }
-        for act in here.thrift() {
-            self.perform(act).map_err(|_| free)?;
-        }
-        *here = self.look().map_err(|_| free)?;
         Ok(())
     }
 
@@ -152,15 +153,21 @@ impl Shelf {
     }
 }
 
-/// Renames a file to its place, and has that written down, with the folders above that may be new.
+/// Gives a file its place, and has that written down, with the folders above that may be new. It keeps its name among what
+/// came: another place may be its own as well.
 fn place(root: &Path, from: &Path, to: &Path) -> io::Result<()> {
     let folder = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
-    fs::set_permissions(from, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    fs::set_permissions(from, Permissions::from_mode(0o644))?;
     for above in folder.ancestors().take_while(|above| *above != root) {
-        fs::set_permissions(above, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        fs::set_permissions(above, Permissions::from_mode(0o755))?;
     }
-    fs::rename(from, to)?;
+    let new = folder.join(PLACED);
+    // From a cut; and of two names of one file rename(2) leaves both.
+    gone(&new)?;
+    fs::hard_link(from, &new)?;
+    fs::rename(&new, to)?;
+    gone(&new)?;
     for above in folder.ancestors() {
         File::open(above)?.sync_all()?;
         if above == root {
@@ -168,4 +175,57 @@ fn place(root: &Path, from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn gone(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use pilotlight_mirror::LockedFile;
+
+    use super::*;
+
+    fn shelf() -> (tempfile::TempDir, Shelf, LockedFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(folder.path()).unwrap();
+        let sha256 = Digest::of("manifest");
+        shelf.cache.receive(&mut "manifest".as_bytes(), 8, &sha256).unwrap();
+        let file = LockedFile { path: String::new(), url: String::new(), size: 8, sha256 };
+        (folder, shelf, file)
+    }
+
+    #[test]
+    fn one_file_may_have_several_places() {
+        let (folder, shelf, file) = shelf();
+        let paths = ["oci/app/manifests/1.0", "oci/app/manifests/sha256-1"];
+        // The first twice: a cut may have come between its place and the note of it.
+        for path in [paths[0], paths[0], paths[1]] {
+            shelf.perform(Act::Place { path: path.to_owned(), file: file.clone() }).unwrap();
+        }
+        shelf.cache.keep_only(&BTreeSet::new()).unwrap();
+        for path in paths {
+            assert_eq!(fs::read(folder.path().join(path)).unwrap(), b"manifest");
+        }
+        assert_eq!(shelf.look().unwrap().files.keys().collect::<Vec<_>>(), paths.each_ref());
+    }
+
+    #[test]
+    fn what_a_cut_left_of_a_place_is_found_and_goes() {
+        let (folder, shelf, file) = shelf();
+        let half = format!("talos/{PLACED}");
+        fs::create_dir(folder.path().join("talos")).unwrap();
+        fs::write(folder.path().join(&half), "other").unwrap();
+        let here = shelf.look().unwrap();
+        assert_eq!(here.files.keys().collect::<Vec<_>>(), [&half]);
+        assert_eq!(here.acts(&Lock::default()), [Act::Remove { path: half.clone() }]);
+        shelf.perform(Act::Place { path: "talos/a".to_owned(), file }).unwrap();
+        assert_eq!(shelf.look().unwrap().files.keys().collect::<Vec<_>>(), ["talos/a"]);
+    }
 }

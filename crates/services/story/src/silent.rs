@@ -13,14 +13,12 @@ const HEARD_BY: [&str; 3] = ["dhcp", "tftp", "http"];
 /// off since, and of which nothing was heard since the Pi's start; `events` is the log, oldest first. A node whose next start
 /// would install it is none of them, nor one whose power device is not to be used so.
 pub fn silent<'a>(lab: &'a Lab, events: &[Event]) -> Vec<&'a Node> {
-    let starts = events.windows(2).rposition(|pair| match pair {
-        [before, after] => before.boot_ms > after.boot_ms + BETWEEN_STARTS,
-        _ => false,
-    });
     // Without an earlier start nothing is known of what was up.
-    let Some((before, since)) = starts.and_then(|last| events.split_at_checked(last + 1)) else {
+    let Some((before, since)) = last_start(events).and_then(|start| events.split_at_checked(start)) else {
         return Vec::new();
     };
+    // Of the last run alone: how long the Pi was down before that nobody knows.
+    let before = before.get(last_start(before).unwrap_or(0)..).unwrap_or_default();
     let nodes = lab.nodes.iter().filter(|_| lab.network.mode == Mode::Server);
     let nodes = nodes.filter(|node| node.address.is_some() && is_recovered(lab, node));
     let nodes = nodes.filter(|node| lab.erased(node).is_none() || node.installed);
@@ -40,19 +38,21 @@ fn is_recovered(lab: &Lab, node: &Node) -> bool {
     }
 }
 
+/// Where the events of the Pi's last start begin, if the log has an earlier one.
+fn last_start(events: &[Event]) -> Option<usize> {
+    let is_start = |pair: &[Event]| match pair {
+        [before, after] => before.boot_ms > after.boot_ms + BETWEEN_STARTS,
+        _ => false,
+    };
+    events.windows(2).rposition(is_start).map(|last| last + 1)
+}
+
 /// Whether it spoke within a lease before the last of these events, and was not switched off afterwards.
 fn was_up(lab: &Lab, node: &Node, events: &[Event]) -> bool {
     let end = events.last().map_or(0, |event| event.boot_ms);
     let lease = u64::try_from(lab.network.lease.as_millis()).unwrap_or(u64::MAX);
     let last = events.iter().rev().find(|event| tells_of(event, node));
-    let starts = events.windows(2).rposition(|pair| match pair {
-        [before, after] => before.boot_ms > after.boot_ms + BETWEEN_STARTS,
-        _ => false,
-    });
-    // Of the last run alone: how long the Pi was down before that nobody knows.
-    let of_last_run = events.get(starts.map_or(0, |last| last + 1)..).unwrap_or_default();
-    let is_of_last_run = of_last_run.iter().any(|event| tells_of(event, node));
-    is_of_last_run && last.is_some_and(|event| !is_off(event) && end.saturating_sub(event.boot_ms) <= lease)
+    last.is_some_and(|event| !is_off(event) && end.saturating_sub(event.boot_ms) <= lease)
 }
 
 /// Whether the event shows that the node was up, or what somebody has switched it to.
