@@ -5,6 +5,7 @@
 
 use std::{
     env,
+    fs::OpenOptions,
     io::{IsTerminal as _, Write as _},
     process::{Command, ExitCode, Stdio},
     time::Instant,
@@ -19,6 +20,9 @@ pub type Scene = (&'static str, fn() -> Result<()>);
 
 /// Names the one scene that this process is to play itself.
 const PLAYED: &str = "PILOTLIGHT_SCENE";
+
+/// Names the file that takes what failing scenes said, so that it can be told once more after all layers.
+const FAILURES: &str = "PILOTLIGHT_FAILURES";
 
 /// The `main` of a layer. Arguments are parts of the names of the scenes to run; all run without any.
 pub fn main(layer: &str, scenes: &[Scene]) -> ExitCode {
@@ -84,6 +88,12 @@ fn run(layer: &str, scenes: &[Scene], arguments: impl Iterator<Item = String>) -
     Ok(failed.is_empty())
 }
 
+fn keep_failure(text: &str) -> Result<()> {
+    let Some(path) = env::var_os(FAILURES) else { return Ok(()) };
+    let file = OpenOptions::new().append(true).create(true).open(&path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).context("could not note what failed")
+}
+
 fn run_one(layer: &str, name: &str) -> Result<bool> {
     print!("{layer}: {name} ... ");
     std::io::stdout().flush().ok();
@@ -101,11 +111,11 @@ fn run_one(layer: &str, name: &str) -> Result<bool> {
         }
     } else {
         println!("{colour}FAILED{plain}, {seconds:.1} s, {}", output.status);
-        for text in [output.stdout, output.stderr] {
-            for line in String::from_utf8_lossy(&text).lines() {
-                println!("    {line}");
-            }
-        }
+        let texts = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        let said: String =
+            texts.iter().flat_map(|text| text.lines()).map(|line| format!("    {line}\n")).collect();
+        print!("{said}");
+        keep_failure(&format!("{layer}: {name}\n{said}"))?;
     }
     Ok(output.status.success())
 }

@@ -66,6 +66,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let workspace = ui::workspace()?;
     let shell = Shell::new()?;
     shell.change_dir(&workspace);
+    // What failing scenes said stands among hours of output: it is told once more at the end.
+    let failures = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    shell.set_var("PILOTLIGHT_FAILURES", failures.path());
     let all = [Layer::Unit, Layer::Net, Layer::Image, Layer::Boot];
     let wanted = if arguments.layers.is_empty() { all.to_vec() } else { arguments.layers.clone() };
     let mut results = Vec::new();
@@ -93,6 +96,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 }
             },
         ));
+    }
+    let said = std::fs::read_to_string(failures.path()).context("cannot read what failed")?;
+    if !said.is_empty() {
+        print!("\nwhat failed:\n{said}");
     }
     println!("\nlayers:");
     for (layer, result) in &results {
