@@ -9,6 +9,7 @@ mod flash;
 mod foreign;
 mod fuzz;
 mod image;
+mod import;
 mod lock;
 mod login;
 mod mend;
@@ -68,6 +69,8 @@ enum Verb {
     Boards,
     /// Check a lab.toml and say everything that is wrong with it
     Check(check::Arguments),
+    /// Write a lab of Matchbox's in the words of lab.toml
+    ImportMatchbox(import::Arguments),
     /// Show all that one node of a lab would get, in full
     Show(show::Arguments),
     /// Say what is on this machine, what would be fetched, and how much
@@ -135,6 +138,7 @@ impl Verb {
             | Self::Fuzz(_)
             | Self::Boards
             | Self::Check(_)
+            | Self::ImportMatchbox(_)
             | Self::Show(_)
             | Self::Doctor(_) => None,
         }
@@ -155,6 +159,7 @@ impl Verb {
             Self::Lock(arguments) => lock::run(arguments),
             Self::Boards => boards::run(),
             Self::Check(arguments) => check::run(arguments),
+            Self::ImportMatchbox(arguments) => import::run(arguments),
             Self::Show(arguments) => show::run(arguments),
             Self::Doctor(arguments) => doctor::run(arguments),
             Self::Bench(arguments) => bench::run(arguments),
