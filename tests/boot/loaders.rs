@@ -149,7 +149,7 @@ fn stranger(scene: &mut Scene) -> Result<()> {
     const NAME: &str = "stranger";
     let firmware = Firmware::UefiArm64;
     let (mac, hub) = ("52:54:00:77:00:3f", Path::new(""));
-    scene.start_pc(&Pc { name: NAME, firmware, memory_mib: 1024, hub, mac, disk: None })?;
+    scene.start_pc(&Pc { name: NAME, firmware, memory_mib: 1024, hub, mac, disks: &[] })?;
     // The last line of the menu.
     scene.wait_for(NAME, "iPXE shell", PATIENCE)?;
     let said = scene.heard(NAME, |heard| {
@@ -176,7 +176,7 @@ impl Machine {
             memory_mib: 1024,
             hub: Path::new(""),
             mac: &mac,
-            disk: None,
+            disks: &[],
         })?)
     }
 

@@ -7,6 +7,7 @@ mod database;
 mod loaders;
 mod names;
 mod nodes;
+mod own_disks;
 mod pcs;
 mod pi;
 mod proxy;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_emulator::{
-    pc::{Firmware, Pc},
+    pc::{Disk, Firmware, Pc},
     pi::Kind,
     scene::Scene,
 };
@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::{
     card,
+    own_disks::{self, Content},
     pcs::{self, Step, got, is},
     used,
 };
@@ -41,6 +42,12 @@ struct Machine {
     certificates: usize,
     /// How the controller's etcd answers it, with what it has.
     etcd: &'static str,
+    /// Its own disks: what each is for, what is on it, and what it says of it.
+    disks: &'static [(&'static str, Content, &'static str)],
+    /// Where those are then.
+    mounts: &'static str,
+    /// What an earlier start left on the one that stays.
+    kept: &'static str,
 }
 
 /// What etcd tells those that have no business there (RFC 8446 § 6.2): of their certificates it knows no authority.
@@ -57,6 +64,10 @@ const MACHINES: [Machine; 3] = [
         configuration: "user-data",
         certificates: 11,
         etcd: "\"health\":\"true\"",
+        disks: &[("state", Content::Blank, "formatted"), ("scratch", Content::HalfMade, "formatted")],
+        mounts: "/mnt/scratch /mnt/state /var/lib/containerd /var/lib/containers /var/lib/docker /var/lib/etcd \
+                 /var/lib/kubelet",
+        kept: "nothing",
     },
     Machine {
         node: "worker1",
@@ -68,6 +79,12 @@ const MACHINES: [Machine; 3] = [
         configuration: "user-data",
         certificates: 2,
         etcd: ALERT,
+        disks: &[
+            ("state", Content::Blank, "formatted"),
+            ("scratch", Content::Used, "there is something on it (gpt)"),
+        ],
+        mounts: "/mnt/state /var/lib/etcd",
+        kept: "nothing",
     },
     Machine {
         node: "worker2",
@@ -79,6 +96,12 @@ const MACHINES: [Machine; 3] = [
         configuration: "ignition",
         certificates: 2,
         etcd: ALERT,
+        disks: &[
+            ("state", Content::Damaged, "its file system is damaged"),
+            ("scratch", Content::Damaged, "formatted"),
+        ],
+        mounts: "/mnt/scratch /var/lib/containerd /var/lib/containers /var/lib/docker /var/lib/kubelet",
+        kept: "nothing",
     },
 ];
 
@@ -112,35 +135,40 @@ fn flipped(scene: &mut Scene) -> Result<()> {
     pcs::event(scene, "the choice", |event| {
         is(event, "lab-state", "channel") && event["node"] == "worker1" && event["channel"] == "stable"
     })?;
-    let worker = Machine { kernel: "6.12.", ..MACHINES[1] };
+    const DISKS: [(&str, Content, &str); 2] = [("state", Content::Kept, "mounted"), MACHINES[1].disks[1]];
+    let worker = Machine { kernel: "6.12.", disks: &DISKS, kept: "by worker1", ..MACHINES[1] };
     becomes_a_node(scene, &worker)?.is_untouched(scene, &worker)
 }
 
-/// A node's disk, and what was on it before.
-struct Disk {
+/// A node's disk that it is to leave alone, and what was on it before.
+struct Before {
     path: PathBuf,
-    before: (Digest, u64),
+    digest: (Digest, u64),
 }
 
-impl Disk {
+impl Before {
     fn is_untouched(&self, scene: &mut Scene, machine: &Machine) -> Result<()> {
         scene.end(machine.node);
-        ensure!(self.before == Digest::of_file(&self.path)?, "its disk was written to");
+        ensure!(self.digest == Digest::of_file(&self.path)?, "its disk was written to");
         Ok(())
     }
 }
 
-fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Disk> {
-    let disk =
+fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Before> {
+    let used =
         used::disk(scene.folder(), machine.node).context("could not make a disk with something on it")?;
-    let before = Digest::of_file(&disk)?;
+    let before = Digest::of_file(&used)?;
+    let mut disks = vec![Disk { path: used.clone(), serial: format!("used-{}", machine.node) }];
+    for (purpose, content, _) in machine.disks {
+        disks.extend(own_disks::disk(scene.folder(), machine.node, purpose, *content)?);
+    }
     scene.start_pc(&Pc {
         name: machine.node,
         firmware: machine.firmware,
         memory_mib: 2048,
         hub: Path::new(""),
         mac: machine.mac,
-        disk: Some(&disk),
+        disks: &disks,
     })?;
     for (what, expect) in [
         ("name", machine.node.to_owned()),
@@ -149,9 +177,10 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Disk> {
         ("key", KEY.to_owned()),
         ("sudo", "1".to_owned()),
         ("address", machine.address.to_owned()),
-        ("mounts", "0".to_owned()),
+        ("mounts", machine.mounts.to_owned()),
+        ("kept", machine.kept.to_owned()),
         ("swap", "0".to_owned()),
-        ("disks", "1".to_owned()),
+        ("disks", disks.len().to_string()),
         // What the node's own eyes make of its disk: nothing of it was started.
         ("types", "LVM2_member ext4 linux_raid_member swap".to_owned()),
         ("certificates", machine.certificates.to_string()),
@@ -180,7 +209,16 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Disk> {
     for (what, wanted) in steps {
         pcs::event(scene, what, |event| ours(event) && wanted(event))?;
     }
-    Ok(Disk { path: disk, before })
+    for (purpose, _, said) in machine.disks {
+        let says =
+            |event: &Value, fact: &str| event[fact].as_str().is_some_and(|text| text.starts_with(said));
+        pcs::event(scene, &format!("that its disk for {purpose} is {said}"), |event| {
+            ours(event)
+                && (event["service"] == "http" && event["stage"] == "disk" && event["purpose"] == *purpose)
+                && (says(event, "did") || says(event, "reason"))
+        })?;
+    }
+    Ok(Before { path: used, digest: before })
 }
 
 fn ends(event: &Value, end: &str) -> bool {

@@ -110,7 +110,7 @@ fn whole_story(scene: &mut Scene, expect: &Expect) -> Result<()> {
         memory_mib: 1536,
         hub: Path::new(""),
         mac: expect.mac,
-        disk: None,
+        disks: &[],
     };
     scene.start_pc(&pc)?;
     let ours = |event: &Value| event["node"] == expect.node && event["mac"] == expect.mac;

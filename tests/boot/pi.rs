@@ -32,7 +32,7 @@ pub(crate) fn data_present() -> Result<()> {
         memory_mib: 512,
         hub: Path::new(""),
         mac,
-        disk: None,
+        disks: &[],
     })?;
     let lease = pcs::event(&scene, "a lease for the PC", |event| {
         pcs::is(event, "dhcp", "ack") && event["mac"] == mac

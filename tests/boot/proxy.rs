@@ -30,7 +30,7 @@ pub(crate) fn beside_a_router() -> Result<()> {
         ("http", Firmware::UefiHttp, "52:54:00:77:00:23", Some(("offer", "http", "path"))),
     ];
     for (name, firmware, mac, _) in pcs {
-        let pc = Pc { name, firmware, memory_mib: 512, hub: Path::new(""), mac, disk: None };
+        let pc = Pc { name, firmware, memory_mib: 512, hub: Path::new(""), mac, disks: &[] };
         scene.start_pc(&pc)?;
     }
     for (name, _, mac, loader) in pcs {

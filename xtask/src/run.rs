@@ -131,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 PcFirmware::Bios => Firmware::Bios,
                 PcFirmware::Uefi => Firmware::Uefi,
             };
-            let pc = Pc { name: "pc", firmware, memory_mib: 1536, hub: hub.path(), mac: PC_MAC, disk: None };
+            let pc = Pc { name: "pc", firmware, memory_mib: 1536, hub: hub.path(), mac: PC_MAC, disks: &[] };
             eprintln!(
                 "the PC is switched on when the Pi is up; its console goes to {}",
                 folder.join("pc.log").display()

@@ -70,6 +70,14 @@ pub struct Disks {
     pub state: Option<String>,
 }
 
+impl Disks {
+    /// Those that are named: what each is for, and its serial number.
+    pub fn named(&self) -> Vec<(&'static str, &str)> {
+        let both = [("state", &self.state), ("scratch", &self.scratch)];
+        both.into_iter().filter_map(|(purpose, serial)| Some((purpose, serial.as_deref()?))).collect()
+    }
+}
+
 /// The boot loader that a node's firmware is given. One that does not exist for a firmware leaves it with iPXE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Loader {

@@ -126,6 +126,15 @@ impl System {
         }
     }
 
+    /// Whether it mounts the disks that the lab names for a node.
+    pub fn mounts_disks(self) -> bool {
+        match self {
+            Self::Flatcar | Self::FedoraCoreos | Self::DebianRam => true,
+            // Its machine configuration says what it does with disks.
+            Self::Talos => false,
+        }
+    }
+
     /// The highest version of Ignition's specification that every release of it takes which is still kept up, as
     /// `(major, minor)`. Debian's Ignition 2.14 takes 3.3; Flatcar has had 3.3 since 3227, and Fedora CoreOS 3.4
     /// since 38.
@@ -198,6 +207,11 @@ impl Profile {
             ProfileKind::Release(release) => Some(release.architecture),
             ProfileKind::Custom { .. } | ProfileKind::LocalDisk => None,
         }
+    }
+
+    /// Whether what it starts mounts the disks that the lab names for a node.
+    pub fn mounts_disks(&self) -> bool {
+        matches!(&self.kind, ProfileKind::Release(release) if release.system.mounts_disks())
     }
 
     /// How its nodes can be configured, the usual way first; any way where the lab alone knows what it starts.

@@ -59,6 +59,15 @@ fn a_nodes_own_words_count_more_than_its_groups() {
 }
 
 #[test]
+fn disks_are_named_by_purpose() {
+    let disks = |text: &str| good(&format!("disks = {text}")).nodes[0].disks.clone();
+    let named = disks("{ scratch = \"S4X9-NF0M\", state = \"nvme_1\" }");
+    assert_eq!(named.named(), [("state", "nvme_1"), ("scratch", "S4X9-NF0M")]);
+    assert_eq!(disks("{ state = \"nvme_1\" }").named(), [("state", "nvme_1")]);
+    assert_eq!(disks("{}").named(), []);
+}
+
+#[test]
 fn power_is_one_of_three() {
     let power = |text: &str| good(&format!("power = {text}")).nodes[0].power.clone();
     let device = || "strip".to_owned();
@@ -91,6 +100,7 @@ fn every_mistake_is_said() {
             "power = { device = \"strip\", outlet = 65 }",
             "disks = { scratch = \"S1\", state = \"S1\" }",
             "disks = { scratch = \"a b\" }",
+            "disks = { state = \"S1\" }\nprofile = \"local-disk\"",
             "[groups.x]\nextends = \"y\"\n[groups.y]\nextends = \"x\"",
             "[groups.x]\nextends = \"x\"",
             "[groups.x]\nextends = \"y\"\n[groups.y]\nextends = \"y\"",

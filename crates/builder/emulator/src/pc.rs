@@ -88,8 +88,17 @@ pub struct Pc<'a> {
     pub hub: &'a Path,
     /// Its hardware address, six pairs joined by colons.
     pub mac: &'a str,
-    /// Its disk, a raw image that is written to; none is a machine without one.
-    pub disk: Option<&'a Path>,
+    /// Its disks, in the order in which it finds them.
+    pub disks: &'a [Disk],
+}
+
+/// A disk of a machine.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// A raw image, which is written to.
+    pub path: PathBuf,
+    /// What it reports as its serial number: no more than 20 characters.
+    pub serial: String,
 }
 
 impl Pc<'_> {
@@ -128,10 +137,11 @@ impl Pc<'_> {
             }
             Code::Bare(code) => args.extend(["-bios".into(), code.into()]),
         }
-        if let Some(disk) = self.disk {
-            let mut drive = OsString::from("if=virtio,format=raw,cache=unsafe,file=");
-            drive.push(escaped(disk));
-            args.extend(["-drive".into(), drive]);
+        for (number, disk) in self.disks.iter().enumerate() {
+            let mut drive = OsString::from(format!("if=none,id=disk{number},format=raw,cache=unsafe,file="));
+            drive.push(escaped(&disk.path));
+            let device = format!("virtio-blk-pci,drive=disk{number},serial={}", disk.serial);
+            args.extend(["-drive".into(), drive, "-device".into(), device.into()]);
         }
         args.extend(serial.chardev());
         args.extend(serial.monitor());

@@ -218,6 +218,16 @@ fn node(
     let inherited = group.as_ref().and_then(|at| groups.get(at.value.as_str())).unwrap_or(lab);
     let words = inherited.clone().and(&own);
     fits(&words, known, judged, report);
+    let profile = words.profile.as_ref().and_then(|name| Some((name, known.profiles.checked.get(name)?)));
+    let [scratch, state] = disks.unwrap_or_default();
+    if let (Some((name, profile)), Some(first)) = (profile, scratch.as_ref().or(state.as_ref()))
+        && !profile.mounts_disks()
+    {
+        let fault = Refused::new("what is started mounts no disk of the lab's");
+        let hint = "debian-ram, flatcar and fedora-coreos do; leave `disks` out for others";
+        report.refuse(first, fault.context(&format!("with the profile {name}")).hint(hint));
+    }
+    let disks = Disks { scratch: scratch.map(|at| at.value), state: state.map(|at| at.value) };
     Some(Node {
         name: name?,
         mac: mac?,
@@ -233,7 +243,7 @@ fn node(
             Some(power) => Some(power?),
             None => None,
         },
-        disks: disks.unwrap_or_default(),
+        disks,
         loader: words.loader.unwrap_or_default(),
         install_to: install_to.map(|at| at.value),
         installed: false,
@@ -307,7 +317,8 @@ fn power(mut section: Section<'_>, devices: &Named<PowerDevice>, report: &mut Re
     }
 }
 
-fn disks(mut section: Section<'_>, report: &mut Report<'_>) -> Disks {
+/// The disk for scratch, and the one for state.
+fn disks(mut section: Section<'_>, report: &mut Report<'_>) -> [Option<At<String>>; 2] {
     let scratch = section.checked(report, "scratch", check::disk_serial);
     let state = section.checked(report, "state", check::disk_serial);
     section.finish(report);
@@ -317,5 +328,5 @@ fn disks(mut section: Section<'_>, report: &mut Report<'_>) -> Disks {
         report
             .refuse(state, Refused::new("this disk is the one for scratch: what has to stay needs another"));
     }
-    Disks { scratch: scratch.map(|at| at.value), state: state.map(|at| at.value) }
+    [scratch, state]
 }

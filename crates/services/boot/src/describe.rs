@@ -70,10 +70,8 @@ fn words(out: &mut String, lab: &Lab, node: &Node) {
         Some(Power::WakeOnLan) => line("power", &"woken by a magic packet"),
         None => {}
     }
-    for (what, serial) in [("scratch", &node.disks.scratch), ("state", &node.disks.state)] {
-        if let Some(serial) = serial {
-            line("disk", &format_args!("{serial} for {what}, formatted only when blank or already ours"));
-        }
+    for (purpose, serial) in node.disks.named() {
+        line("disk", &format_args!("{serial} for {purpose}, formatted only when blank or already ours"));
     }
     match &node.install_to {
         Some(disk) => line("install-to", &format_args!("{disk}, which an installation ERASES")),

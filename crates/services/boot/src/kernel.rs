@@ -168,13 +168,17 @@ fn release(
             arguments.push(format!("pilotlight.sha256={digest}"));
             arguments.extend(node.map(boot_interface));
             arguments.extend(own.into_iter().flat_map(|node| configured(lab, node)));
-            let enrolled = own.filter(|node| lab.is_enrolled(node));
-            let script =
-                |node: &Node| format!("pilotlight.certificates={}", url::node(lab, node.mac, "certificates"));
-            arguments.extend(enrolled.map(script));
+            arguments.extend(own.into_iter().flat_map(|node| scripts(lab, node)));
         }
     }
     Ok(Kernel { linux: file(files.linux), initrd: vec![file(files.initrd)], arguments })
+}
+
+/// The scripts that a node with our own Debian runs at its start.
+fn scripts(lab: &Lab, node: &Node) -> Vec<String> {
+    let wanted = [("disks", !node.disks.named().is_empty()), ("certificates", lab.is_enrolled(node))];
+    let wanted = wanted.iter().filter(|(_, is_wanted)| *is_wanted);
+    wanted.map(|(name, _)| format!("pilotlight.{name}={}", url::node(lab, node.mac, name))).collect()
 }
 
 /// Who configures a node that runs our own Debian: cloud-init, unless the lab has something for Ignition.

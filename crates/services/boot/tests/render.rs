@@ -336,6 +336,20 @@ fn systems_elsewhere() {
     );
 }
 
+/// What a node runs at its start is named on the kernel's command line, in the own profile of that node alone.
+#[test]
+fn a_nodes_scripts_are_named() {
+    let mut lab = systems();
+    let node = lab.nodes.iter_mut().find(|node| node.profile.as_deref() == Some("ram")).unwrap();
+    node.disks.state = Some("S1".to_owned());
+    let node = node.clone();
+    let named = format!("pilotlight.disks=http://10.77.0.1/node/{}/disks", node.mac.hyphenated());
+    assert!(ipxe_script(&lab, Some(node.mac)).contains(&named));
+    for other in lab.nodes.iter().filter(|other| other.name != node.name) {
+        assert!(!ipxe_script(&lab, Some(other.mac)).contains("pilotlight.disks"), "{}", other.name);
+    }
+}
+
 /// A version that the Pi no longer has is never started, whatever a channel says.
 #[test]
 fn what_is_not_there_is_not_started() {

@@ -18,8 +18,8 @@ pub enum Target {
     Script(Option<MacAddr>),
     /// `/node/MAC/NAME`: one of the texts that tell a node what it is to be.
     Node(MacAddr, String),
-    /// `/node/MAC/ready`, for POST: a node says that it is up.
-    Ready(MacAddr),
+    /// `/node/MAC/ready` and `/node/MAC/disk`, for POST: a node says what has become of it.
+    Report(MacAddr, Report),
     /// `/node/MAC/token`, for POST: a node asks for what it asks for certificates with.
     Token(MacAddr),
     /// `/node/MAC/certificate`, for POST: a node asks for a certificate.
@@ -44,6 +44,15 @@ pub enum Target {
     Blob(String),
     /// `/healthz`: whether the server answers.
     Health,
+}
+
+/// What a node reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    /// That it is up.
+    Ready,
+    /// What has become of a disk that the lab names for it.
+    Disk,
 }
 
 /// What Matchbox's pages give of the machine that the query selects (Matchbox 0.11, docs/api-http.md).
@@ -115,7 +124,8 @@ impl Target {
             ["node", mac, name] if !name.is_empty() => {
                 let mac = mac.parse().map_err(|_| TargetError::Unknown)?;
                 Ok(match *name {
-                    "ready" => Self::Ready(mac),
+                    "ready" => Self::Report(mac, Report::Ready),
+                    "disk" => Self::Report(mac, Report::Disk),
                     "token" => Self::Token(mac),
                     "certificate" => Self::Certificate(mac),
                     name => Self::Node(mac, name.to_owned()),
@@ -153,7 +163,9 @@ impl Target {
     pub fn mac(&self) -> Option<MacAddr> {
         match self {
             Self::Script(mac) | Self::Matchbox(_, mac) => *mac,
-            Self::Node(mac, _) | Self::Ready(mac) | Self::Token(mac) | Self::Certificate(mac) => Some(*mac),
+            Self::Node(mac, _) | Self::Report(mac, _) | Self::Token(mac) | Self::Certificate(mac) => {
+                Some(*mac)
+            }
             Self::Boot | Self::Autoexec | Self::Grub(_) | Self::Asset(_) => None,
             Self::Authority(_) | Self::Health => None,
             Self::Registry | Self::Manifest { .. } | Self::Blob(_) => None,
@@ -265,7 +277,8 @@ mod tests {
         let page = |name: &str| Ok(Target::Node(mac, name.to_owned()));
         check("/node/52-54-00-12-34-56/preseed.cfg", page("preseed.cfg"));
         check("/node/52:54:00:12:34:56/user-data", page("user-data"));
-        check("/node/52-54-00-12-34-56/ready", Ok(Target::Ready(mac)));
+        check("/node/52-54-00-12-34-56/ready", Ok(Target::Report(mac, Report::Ready)));
+        check("/node/52-54-00-12-34-56/disk", Ok(Target::Report(mac, Report::Disk)));
         check("/node/52-54-00-12-34-56/token", Ok(Target::Token(mac)));
         check("/node/52-54-00-12-34-56/certificate", Ok(Target::Certificate(mac)));
         check("/pki/etcd.crt", Ok(Target::Authority(Authority::Etcd)));

@@ -6,7 +6,7 @@
 use pilotlight_lab::{Lab, Node, Profile};
 use serde_json::{Value, json};
 
-use crate::{CORE, account, certificates, context, template::base64};
+use crate::{CORE, account, certificates, context, disks, script, template::base64};
 
 /// Ours is of this version: all that is kept up takes it.
 const OURS: &str = "3.3.0";
@@ -29,10 +29,9 @@ pub(crate) fn config(
     }
     let mut units =
         vec![json!({ "name": "pilotlight-ready.service", "enabled": true, "contents": ready(lab, node) })];
-    // Our own Debian has a unit for it, and starts it by its command line.
-    if name == CORE && lab.is_enrolled(node) {
-        let unit = certificates::unit(lab, node);
-        units.push(json!({ "name": "pilotlight-certificates.service", "enabled": true, "contents": unit }));
+    // Our own Debian has units for them, and starts them by its command line.
+    if name == CORE {
+        units.extend(scripts(lab, node));
     }
     let mut config = json!({
         "ignition": { "version": OURS },
@@ -46,6 +45,20 @@ pub(crate) fn config(
         config["ignition"]["config"] = json!({ "merge": [{ "source": data(&value.to_string()) }] });
     }
     Ok(format!("{config:#}\n"))
+}
+
+/// The units that run the node's scripts.
+fn scripts(lab: &Lab, node: &Node) -> Vec<Value> {
+    let unit = |name: &str, title: &str, order: &str| {
+        let contents = script::unit(lab, node, name, title, order);
+        json!({ "name": format!("pilotlight-{name}.service"), "enabled": true, "contents": contents })
+    };
+    let certificates = || unit(certificates::NAME, "Fetch this node's certificates from the boot server", "");
+    // Before whatever keeps something there.
+    let order = "Before=containerd.service docker.service etcd.service kubelet.service\n";
+    let disks = || unit(disks::NAME, "Mount the disks that the lab names for this node", order);
+    let wanted = [lab.is_enrolled(node).then(certificates), (!node.disks.named().is_empty()).then(disks)];
+    wanted.into_iter().flatten().collect()
 }
 
 fn file(path: &str, mode: u32, text: &str) -> Value {

@@ -12,8 +12,10 @@ mod butane;
 mod certificates;
 mod cloud;
 mod context;
+mod disks;
 mod ignition;
 mod metadata;
+mod script;
 mod template;
 
 pub use metadata::metadata;
@@ -24,6 +26,7 @@ const CORE: &str = "core";
 /// The name of the text that answers the installer's questions.
 pub const PRESEED: &str = "preseed.cfg";
 pub use certificates::NAME as CERTIFICATES;
+pub use disks::NAME as DISKS;
 
 /// How a node is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +137,8 @@ pub fn provision(lab: &Lab, node: &Node) -> Result<Option<Provision>, ProvisionE
         ConfigKind::Preseed => (kind, one(PRESEED, preseed(lab, node, own.as_deref()))),
         ConfigKind::Text => (kind, one("config", own.unwrap_or_default())),
     };
-    let texts = texts.into_iter().chain(certificates::text(lab, node)).collect();
+    let texts =
+        texts.into_iter().chain(certificates::text(lab, node)).chain(disks::text(lab, node)).collect();
     Ok(Some(Provision { kind, texts }))
 }
 

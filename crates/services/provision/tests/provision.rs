@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use pilotlight_lab::{Lab, Role, Variable, parse};
-use pilotlight_provision::{CERTIFICATES, Provision, ProvisionError, metadata, provision};
+use pilotlight_lab::{Disks, Lab, Role, Variable, parse};
+use pilotlight_provision::{CERTIFICATES, DISKS, Provision, ProvisionError, metadata, provision};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -82,6 +82,32 @@ fn certificates_are_for_nodes_with_a_part_in_the_cluster() {
         assert_eq!(scripted(&lab), None);
     }
     assert!(!nowhere.is_enrolled(&nowhere.nodes[0]));
+}
+
+#[test]
+fn disks_are_mounted_by_what_mounts_them() {
+    let named = |profile: &str| {
+        let mut lab = lab(profile, None);
+        lab.nodes[0].disks =
+            Disks { scratch: Some("S4X9-NF0M".to_owned()), state: Some("nvme_1".to_owned()) };
+        lab
+    };
+    for profile in ["debian-ram", "flatcar"] {
+        let texts = made(&named(profile)).expect("it is configured").texts;
+        let script = texts.iter().find(|text| text.name == DISKS).expect("a script");
+        let facts = "own=http://10.77.0.1/node/52-54-00-00-00-01\ndisks=\"state=nvme_1 scratch=S4X9-NF0M\"\n";
+        assert!(script.body.contains(facts), "{}", script.body);
+        let shell = Command::new("sh").args(["-n", "-c", &script.body]).output().expect("a shell");
+        assert!(shell.status.success(), "{}", String::from_utf8_lossy(&shell.stderr));
+        assert!(made(&lab(profile, None)).unwrap().texts.iter().all(|text| text.name != DISKS));
+    }
+    // Our own Debian has the unit already.
+    let ignition = shown(&made(&named("flatcar")).unwrap());
+    assert!(ignition.contains("\"name\": \"pilotlight-disks.service\""), "{ignition}");
+    assert!(
+        ignition.contains("Before=containerd.service docker.service etcd.service kubelet.service"),
+        "{ignition}"
+    );
 }
 
 #[test]

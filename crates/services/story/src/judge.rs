@@ -241,6 +241,7 @@ fn fetch(last: &Step, stage: Stage, setting: &Setting<'_>) -> Judgement {
             "firmware asks how long a file is before it fetches it: this one did not like the answer, or hung",
         ),
         What::Fetched(file, ..) => fetched(file, stage, setting),
+        What::Disk(_) => waiting(),
         What::Reported(_) => judgement(State::Ready, "it has reported itself ready", None),
         _ => stopped(stage, "it went no further", ""),
     }

@@ -70,6 +70,8 @@ pub enum What {
     Broken(String, String),
     /// It asked for a file that it was not given.
     Missing(String, String),
+    /// It said this of one of its own disks.
+    Disk(String),
     /// It said that it is up, and this of itself.
     Reported(String),
 }
@@ -106,7 +108,9 @@ impl What {
         match (self, later) {
             (Self::Unanswered { kind, .. }, Self::Unanswered { kind: other, .. }) => kind == other,
             (Self::Offered(..), Self::Offered(..)) | (Self::Given(..), Self::Given(..)) => self == later,
-            (Self::Refused(..), Self::Refused(..)) | (Self::Trouble(_), Self::Trouble(_)) => self == later,
+            (Self::Refused(..), Self::Refused(..))
+            | (Self::Trouble(_), Self::Trouble(_))
+            | (Self::Disk(_), Self::Disk(_)) => self == later,
             (Self::Missing(file, _), Self::Missing(other, _)) => {
                 file == other || [file, other].iter().all(|file| is_searched(file))
             }
@@ -224,11 +228,19 @@ fn step(event: &Event, before: Option<&Step>) -> Option<Step> {
             Some(400..) => What::Missing(file()?, reason()),
             _ => What::Broken(file()?, reason()),
         },
+        ("http", "disk", outcome) => {
+            let disk = format!("its disk {} for {}", text("serial")?, text("purpose")?);
+            What::Disk(match outcome {
+                Outcome::Ok => format!("{disk} is {}", text("did").unwrap_or_default()),
+                _ => format!("{disk} is not used: {}", reason()),
+            })
+        }
         ("http", "ready", _) => What::Reported(reported(event)),
         _ => return None,
     };
     let stage = match (&*event.service, &*event.stage) {
         ("dhcp", _) => Stage::Address,
+        ("http", "disk") => Stage::Configuration,
         ("http", "ready") => Stage::Ready,
         // What could be anything belongs to where the machine is.
         _ => Stage::of_file(what.file()?).or(before.map(|before| before.stage)).unwrap_or(Stage::Loader),

@@ -103,6 +103,7 @@ pub(crate) fn step_words(step: &Step) -> String {
             Some(bytes) => format!("asked for {file}, {} bytes", thousands(*bytes)),
             None => format!("asked for {file}"),
         },
+        What::Disk(said) => said.clone(),
         What::Reported(said) if said.is_empty() => "reported itself ready".to_owned(),
         What::Reported(said) => format!("reported itself ready: {said}"),
         What::Fetched(file, bytes, ms) => {

@@ -298,6 +298,16 @@ fn situations() -> Vec<(&'static str, Log)> {
                         .fact("uptime", "41"),
                 ),
         ),
+        (
+            "one disk mounted, one refused",
+            Log::new()
+                .started()
+                .wait(20_000)
+                .given(None)
+                .http("/node/52-54-00-00-00-11/disks", 4_100)
+                .node1(disk(Event::ok("http", "disk").fact("did", "formatted"), "state"))
+                .node1(disk(Event::failed("http", "disk", "it is not blank"), "scratch")),
+        ),
         ("a second boot", Log::new().started().wait(3_600_000).given(Some("undionly.kpxe"))),
         (
             "renewals tell nothing",
@@ -306,6 +316,10 @@ fn situations() -> Vec<(&'static str, Log)> {
             }),
         ),
     ]
+}
+
+fn disk(event: Event, purpose: &str) -> Event {
+    event.fact("purpose", purpose).fact("serial", "S4X9NF0M")
 }
 
 #[test]

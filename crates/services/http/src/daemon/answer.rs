@@ -95,10 +95,12 @@ pub(crate) fn answer(site: &Site, request: &Request, from: IpAddr) -> Answer {
         Err(error) => return headless(request, refusal(400, error)),
     };
     let mut answer = match (&request.method, &target) {
-        (Method::Post, Target::Ready(mac)) => report::ready(site, *mac, from, request),
+        (Method::Post, Target::Report(mac, what)) => report::taken(site, *mac, *what, from, request),
         (Method::Post, Target::Token(mac)) => certificates::token(site, *mac, from, request),
         (Method::Post, Target::Certificate(mac)) => certificates::certificate(site, *mac, from, request),
-        (_, Target::Ready(_) | Target::Token(_) | Target::Certificate(_)) => not_allowed("only POST", "POST"),
+        (_, Target::Report(..) | Target::Token(_) | Target::Certificate(_)) => {
+            not_allowed("only POST", "POST")
+        }
         (Method::Get | Method::Head, target) => page(site, target, query.unwrap_or_default(), request),
         (Method::Post | Method::Other(_), _) => not_allowed("only GET and HEAD are answered", "GET, HEAD"),
     };
@@ -149,7 +151,7 @@ fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer 
         }),
         // These were dealt with before.
         Target::Asset(_) | Target::Blob(_) | Target::Manifest { .. } => refusal(404, TargetError::Unknown),
-        Target::Ready(_) | Target::Token(_) | Target::Certificate(_) => refusal(404, TargetError::Unknown),
+        Target::Report(..) | Target::Token(_) | Target::Certificate(_) => refusal(404, TargetError::Unknown),
     }
 }
 

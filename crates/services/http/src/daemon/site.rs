@@ -20,7 +20,7 @@ use pilotlight_kit::{
 use pilotlight_lab::{Lab, MacAddr, Node};
 use pilotlight_provision::Provision;
 
-const SERVICE: &str = "http";
+pub(crate) const SERVICE: &str = "http";
 
 /// What a node is configured with, or why it is not.
 pub(crate) type Provisions = Rc<Result<Option<Provision>, String>>;
@@ -147,9 +147,8 @@ impl Site {
         }
     }
 
-    /// Tells that `node` has said that it is up, and what it said.
-    pub(crate) fn ready(&self, node: &Node, from: IpAddr, said: impl Iterator<Item = (String, String)>) {
-        let event = said.fold(Event::ok(SERVICE, "ready"), |event, (name, value)| event.fact(&name, value));
+    /// Tells what `node` has said of itself.
+    pub(crate) fn reported(&self, node: &Node, from: IpAddr, event: Event) {
         self.emit(event, from, Some(node.mac));
     }
 
