@@ -183,6 +183,7 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Before> {
         ("disks", disks.len().to_string()),
         // What the node's own eyes make of its disk: nothing of it was started.
         ("types", "LVM2_member ext4 linux_raid_member swap".to_owned()),
+        ("account", if machine.role == "controller" { "has its key" } else { "has none" }.to_owned()),
         ("certificates", machine.certificates.to_string()),
         ("verified", "kubelet.crt: OK".to_owned()),
     ] {

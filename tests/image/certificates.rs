@@ -4,7 +4,9 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_lab::Lab;
-use pilotlight_pki::{Authority, Branch, Clock, Leaf, Purpose, Request, RequestError, TimeTrust, node_leaf};
+use pilotlight_pki::{
+    Authority, Branch, Clock, Leaf, Purpose, Request, RequestError, TimeTrust, envelope, node_leaf,
+};
 use pilotlight_tests::{process::run, surroundings::Tools};
 use ring::rand::SystemRandom;
 
@@ -32,10 +34,11 @@ pub(crate) fn by_openssl() -> Result<()> {
     fs::write(desk.path().join("root"), desk.authority.root_pem())?;
     // What a request needs of a configuration, which is the machine's own otherwise.
     fs::write(desk.path().join("openssl.cnf"), "[req]\ndistinguished_name = name\n[name]\n")?;
-    for purpose in Purpose::ALL {
+    for purpose in Purpose::ALL.into_iter().filter(|purpose| *purpose != Purpose::ServiceAccount) {
         desk.each_for_its_purpose(purpose).with_context(|| format!("{purpose:?}"))?;
     }
     desk.says_what_the_lab_says()?;
+    desk.opens_what_is_for_its_key()?;
     desk.refuses()
 }
 
@@ -120,6 +123,43 @@ impl Desk {
         let (_, public) = self.openssl(&["x509", "-in", "leaf", "-noout", "-pubkey"])?;
         let (_, own) = self.openssl(&["ec", "-in", "node.key", "-pubout"])?;
         ensure!(own.contains(public.trim()), "another key: {own}");
+        Ok(())
+    }
+
+    /// A secret is read by the holder of the key, by nobody else, and not when a byte of it is another one.
+    fn opens_what_is_for_its_key(&self) -> Result<()> {
+        let secret = self.authority.service_account_pem();
+        for curve in ["P-256", "P-384"] {
+            let asked = Request::read(&self.request(curve, "/CN=node")?)?;
+            let sealed = envelope(secret.as_bytes(), &asked.key, &SystemRandom::new())?;
+            ensure!(
+                !sealed.contains(secret.lines().nth(1).context("the secret has one line")?),
+                "it is plain"
+            );
+            let open = |sealed: &str, key: &str| -> Result<bool> {
+                fs::write(self.path().join("sealed"), sealed)?;
+                let _ = fs::remove_file(self.path().join("opened"));
+                let (done, text) = self.openssl(&[
+                    "cms", "-decrypt", "-inform", "PEM", "-in", "sealed", "-inkey", key, "-out", "opened",
+                ])?;
+                let opened = fs::read_to_string(self.path().join("opened")).unwrap_or_default();
+                ensure!(!done || opened == secret, "another secret came out: {text}");
+                Ok(done)
+            };
+            ensure!(open(&sealed, "node.key")?, "the holder of the key on {curve} cannot open it");
+            fs::rename(self.path().join("node.key"), self.path().join("own.key"))?;
+            self.request(curve, "/CN=other")?;
+            ensure!(!open(&sealed, "node.key")?, "another key opens it");
+            // In the middle of the secret.
+            let mut lines: Vec<String> = sealed.lines().map(str::to_owned).collect();
+            let line = lines.get_mut(7).context("it is short")?;
+            let other = if line.starts_with('A') { "B" } else { "A" };
+            line.replace_range(..1, other);
+            ensure!(
+                !open(&(lines.join("\n") + "\n"), "own.key")?,
+                "a byte of it is another one, and it is opened"
+            );
+        }
         Ok(())
     }
 

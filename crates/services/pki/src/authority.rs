@@ -302,14 +302,14 @@ fn serial(random: &dyn SecureRandom) -> Result<SerialNumber, Fault> {
     Ok(SerialNumber::from(octets.to_vec()))
 }
 
-fn bytes<const N: usize>(random: &dyn SecureRandom) -> Result<[u8; N], Fault> {
+pub(crate) fn bytes<const N: usize>(random: &dyn SecureRandom) -> Result<[u8; N], Fault> {
     let mut bytes = [0; N];
     random.fill(&mut bytes).map_err(|_| Fault::Random)?;
     Ok(bytes)
 }
 
 /// RFC 7468: 64 characters a line.
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     use base64::{Engine as _, prelude::BASE64_STANDARD};
     let text = BASE64_STANDARD.encode(der);
     let mut pem = format!("-----BEGIN {label}-----\n");

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Armed, Arms, Ask, Authority, Branch, Clock, Fetch, OUTSIDE, Purpose, Request, Token, Verdict, admin_leaf,
-    kubeconfig, node_leaf, restore, seal,
+    envelope, kubeconfig, leaf::cluster_of, node_leaf, restore, seal,
 };
 
 /// The longest line that is read, in bytes: a backup in base64 has about 6,000.
@@ -78,7 +78,7 @@ pub enum Question {
         mac: String,
         /// Where the question came from.
         address: Ipv4Addr,
-        /// What the certificate is for.
+        /// What is asked for.
         purpose: Purpose,
         /// PKCS #10 in PEM.
         request: String,
@@ -112,9 +112,9 @@ pub enum Question {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
-    /// A certificate and its authority's, in PEM.
+    /// A certificate and its authority's in PEM, or a key in its envelope.
     Issued {
-        /// Both.
+        /// All of it.
         chain: String,
     },
     /// The authorities' certificates in PEM.
@@ -168,7 +168,7 @@ pub enum Record {
     Armed(String, Arming),
     /// A node was handed its token.
     Handed(String),
-    /// A node was given a certificate for this purpose.
+    /// A node was given what is for this purpose.
     Issued(String, Purpose),
     /// A node was given the one that it had been given already.
     Again(String, Purpose),
@@ -336,10 +336,16 @@ impl Desk {
         // By name and hardware address: the lab may have changed since the node was armed.
         let known = now.lab.node_by_name(&node).filter(|known| known.mac == ask.mac);
         let known = known.ok_or_else(|| no(format!("{node} is not in the lab any more")))?;
-        let leaf = node_leaf(now.lab, known, ask.purpose).map_err(no)?;
-        let issued = self.authority.issue(&leaf, request, now.clock, now.random).map_err(no)?;
-        self.arms.burn(now.boot, ask, &issued.chain).map_err(refused)?;
-        Ok((Answer::Issued { chain: issued.chain }, Some(Record::Issued(node, ask.purpose))))
+        let chain = if ask.purpose == Purpose::ServiceAccount {
+            cluster_of(now.lab, known, ask.purpose).map_err(no)?;
+            let key = self.authority.service_account_pem();
+            envelope(key.as_bytes(), &request.key, now.random).map_err(no)?
+        } else {
+            let leaf = node_leaf(now.lab, known, ask.purpose).map_err(no)?;
+            self.authority.issue(&leaf, request, now.clock, now.random).map_err(no)?.chain
+        };
+        self.arms.burn(now.boot, ask, &chain).map_err(refused)?;
+        Ok((Answer::Issued { chain }, Some(Record::Issued(node, ask.purpose))))
     }
 
     fn public(&self) -> Answer {

@@ -12,7 +12,7 @@ const MASTERS: &str = "system:masters";
 
 const DAY: u64 = 86_400;
 
-/// What a node's certificate is for.
+/// What a node is given: a certificate for this, or a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
@@ -38,11 +38,13 @@ pub enum Purpose {
     EtcdPeer,
     /// What asks etcd whether it is well.
     EtcdHealthcheck,
+    /// No certificate: the key that signs service accounts' tokens.
+    ServiceAccount,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ApiServer,
         Self::ApiServerKubeletClient,
         Self::ApiServerEtcdClient,
@@ -54,6 +56,7 @@ impl Purpose {
         Self::EtcdServer,
         Self::EtcdPeer,
         Self::EtcdHealthcheck,
+        Self::ServiceAccount,
     ];
 
     /// Its name in questions, paths and records.
@@ -70,6 +73,7 @@ impl Purpose {
             Self::EtcdServer => "etcd-server",
             Self::EtcdPeer => "etcd-peer",
             Self::EtcdHealthcheck => "etcd-healthcheck",
+            Self::ServiceAccount => "service-account",
         }
     }
 
@@ -134,13 +138,16 @@ pub enum LeafError {
     #[error("{0} has no role in the cluster: give it one in lab.toml")]
     NoRole(String),
     /// Its role does not have it.
-    #[error("{node} is a worker, and a certificate for {purpose:?} is for controllers alone")]
+    #[error("{node} is a worker, and what is for {purpose:?} is for controllers alone")]
     NotForRole {
         /// The node.
         node: String,
         /// What it asked for.
         purpose: Purpose,
     },
+    /// There is no certificate for it.
+    #[error("for {0:?} there is a key and no certificate")]
+    Key(Purpose),
 }
 
 impl Leaf {
@@ -173,11 +180,7 @@ pub fn admin_leaf() -> Leaf {
 /// # Errors
 /// The lab has no cluster, or the node's role in it does not have such a certificate.
 pub fn node_leaf(lab: &Lab, node: &Node, purpose: Purpose) -> Result<Leaf, LeafError> {
-    let cluster = lab.kubernetes.as_ref().ok_or(LeafError::NoCluster)?;
-    let role = node.role.ok_or_else(|| LeafError::NoRole(node.name.clone()))?;
-    if role != Role::Controller && !purpose.for_worker() {
-        return Err(LeafError::NotForRole { node: node.name.clone(), purpose });
-    }
+    let cluster = cluster_of(lab, node, purpose)?;
     let (kubernetes, etcd) = (Branch::Kubernetes, Branch::Etcd);
     let local = || own_names(lab, node).chain(loopback()).collect();
     Ok(match purpose {
@@ -204,7 +207,22 @@ pub fn node_leaf(lab: &Lab, node: &Node, purpose: Purpose) -> Result<Leaf, LeafE
         // etcd's own gateway is a client of it with the server's certificate, so this one is good for both.
         Purpose::EtcdServer | Purpose::EtcdPeer => Leaf::server(etcd, &node.name, local(), true),
         Purpose::EtcdHealthcheck => Leaf::client(etcd, "kube-etcd-healthcheck-client", None),
+        Purpose::ServiceAccount => return Err(LeafError::Key(purpose)),
     })
+}
+
+/// The cluster in which the node is to have what is for this purpose.
+pub(crate) fn cluster_of<'a>(
+    lab: &'a Lab,
+    node: &Node,
+    purpose: Purpose,
+) -> Result<&'a Kubernetes, LeafError> {
+    let cluster = lab.kubernetes.as_ref().ok_or(LeafError::NoCluster)?;
+    let role = node.role.ok_or_else(|| LeafError::NoRole(node.name.clone()))?;
+    if role != Role::Controller && !purpose.for_worker() {
+        return Err(LeafError::NotForRole { node: node.name.clone(), purpose });
+    }
+    Ok(cluster)
 }
 
 /// What a node is reached as: its name, alone and in the lab's domain, and its address.

@@ -9,6 +9,9 @@
 //! under the root all three are good. There are no name constraints: a plain one on the domain breaks
 //! `kubernetes.default`.
 //!
+//! Keys of nodes are made on the nodes. One key has to be the same on all controllers, the one that signs service accounts'
+//! tokens: it leaves in an [`envelope()`] that only the node's own key opens.
+//!
 //! [`Desk`] answers the lines of a Unix socket. The daemon around it, `pilotlight-pkid`, knows who asks, keeps the keys
 //! and tells the records as events.
 //!
@@ -23,6 +26,7 @@ mod authority;
 mod backup;
 mod closed;
 mod desk;
+mod envelope;
 mod kubeconfig;
 mod leaf;
 mod request;
@@ -32,6 +36,7 @@ pub use authority::{Authority, Branch, Clock, Fault, Issued, TimeTrust, YEARS};
 pub use backup::{BackupError, SHORTEST_PASSPHRASE, restore, seal};
 pub use closed::Closed;
 pub use desk::{Answer, Caller, Denial, Desk, LONGEST_LINE, Now, Question, Record};
+pub use envelope::{EnvelopeError, envelope};
 pub use kubeconfig::kubeconfig;
 pub use leaf::{Leaf, LeafError, Name, Purpose, admin_leaf, node_leaf};
 pub use request::{LONGEST_REQUEST, Request, RequestError};

@@ -2,7 +2,7 @@
 
 use pilotlight_lab::{Arming, Lab};
 use pilotlight_pki::{
-    Answer, Arms, Authority, Caller, Clock, Closed, Desk, Now, OUTSIDE, Question, Record, TimeTrust,
+    Answer, Arms, Authority, Caller, Clock, Closed, Desk, Now, OUTSIDE, Purpose, Question, Record, TimeTrust,
 };
 use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair};
@@ -40,6 +40,32 @@ fn refused(outcome: &(Answer, Option<Record>)) -> Option<(&str, &str, bool)> {
         }
         _ => None,
     }
+}
+
+/// Armed and with its token, it asks for the key of the service accounts.
+fn asks_for_the_key(node: &str, mac: &str, address: &str) -> (Answer, Option<Record>) {
+    let (mut desk, own) = (desk(), request());
+    say(&mut desk, Caller::Operator, &json!({"ask": "arm", "node": node, "window": 600}));
+    let fetch = json!({ "ask": "token", "mac": mac, "address": address, "request": own });
+    let (Answer::Token { token }, _) = say(&mut desk, Caller::Wire, &fetch) else { panic!("no token") };
+    let question = json!({
+        "ask": "issue", "token": token, "mac": mac, "address": address, "purpose": "service-account",
+        "request": own,
+    });
+    say(&mut desk, Caller::Wire, &question)
+}
+
+#[test]
+fn the_key_of_the_service_accounts_is_for_controllers_and_never_plain() {
+    let outcome = asks_for_the_key("node1", "52:54:00:77:00:01", "10.77.0.11");
+    let (Answer::Issued { chain }, Some(Record::Issued(node, Purpose::ServiceAccount))) = &outcome else {
+        panic!("{:?}", refused(&outcome));
+    };
+    assert_eq!(node, "node1");
+    assert!(chain.starts_with("-----BEGIN CMS-----\n"), "{chain}");
+    let outcome = asks_for_the_key("node2", "52:54:00:77:00:02", "10.77.0.12");
+    let (told, record, _) = refused(&outcome).expect("a worker has no such key");
+    assert!(told == OUTSIDE && record.contains("for controllers alone"), "{told}: {record}");
 }
 
 #[test]

@@ -26,6 +26,17 @@ fetch --data-urlencode "request@$folder/request" -o "$folder/token" "$own/token"
 for purpose in $purposes; do
     fetch --data-urlencode "token@$folder/token" --data-urlencode "request@$folder/request" \
         --data-urlencode "purpose=$purpose" -o "$folder/new" "$own/certificate"
-    mv "$folder/new" "$folder/$purpose.crt"
+    if [ "$purpose" != service-account ]; then
+        mv "$folder/new" "$folder/$purpose.crt"
+        continue
+    fi
+    # A key, for this node's own alone; its public half is known already.
+    openssl cms -decrypt -inform PEM -in "$folder/new" -inkey "$folder/node.key" -out "$folder/service-account.new"
+    [ "$(openssl pkey -in "$folder/service-account.new" -pubout)" = "$(cat "$folder/service-account.pub")" ] || {
+        echo "the key for service accounts is not the one of the lab's authority" >&2
+        exit 1
+    }
+    mv "$folder/service-account.new" "$folder/service-account.key"
+    rm "$folder/new"
 done
 rm "$folder/token" "$folder/request"
