@@ -9,14 +9,16 @@ use std::{
 use anyhow::Context as _;
 use pilotlight_board::Board;
 use pilotlight_inventory::{
-    bom::{self, Crate, Deb, Part},
+    bom::{self, Crate, Deb, Handed, HandedDeb, HandedFile, Part},
     manifest,
 };
+use pilotlight_lab::System;
+use pilotlight_mirror::{Lock, LockedFile};
 use pilotlight_tree::{Bytes, Package};
 use serde::Deserialize;
 
 use crate::{
-    Toolset, Workshop,
+    NodeImage, Toolset, Workshop, node_sets,
     root::{Finished, Unpacked, boot_sets, root_sets},
     services::Services,
 };
@@ -113,11 +115,60 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.persist(path).map(drop).map_err(|fault| fault.error)
 }
 
-/// Writes the manifest and the bill of materials beside the image. `own` are the files that depend on the lab.
+/// What lies on the data partition for other machines; `images` are those of it that the builder made of packages.
+pub(crate) fn handed(workshop: &Workshop, shelf: &Lock, images: &[NodeImage]) -> anyhow::Result<Vec<Handed>> {
+    let file = |file: &LockedFile| HandedFile {
+        path: file.path.clone(),
+        url: file.url.clone(),
+        sha256: file.sha256.to_string(),
+    };
+    let mut handed = Vec::new();
+    for release in &shelf.releases {
+        let made = images
+            .iter()
+            .find(|image| release.system == System::DebianRam && image.version == release.version);
+        let debs = made.map(|image| packages(workshop, &image.channel)).transpose()?;
+        handed.push(Handed {
+            kind: "operating-system",
+            folder: release.folder(),
+            name: release.system.title().to_owned(),
+            version: release.version.clone(),
+            files: release.files.iter().map(file).collect(),
+            debs: debs.unwrap_or_default(),
+        });
+    }
+    let mut other = |kind, name: &str, files: Vec<HandedFile>| {
+        let (folder, name) = (name.to_owned(), name.to_owned());
+        handed.push(Handed { kind, folder, name, version: String::new(), files, debs: Vec::new() });
+    };
+    shelf.images.iter().for_each(|image| {
+        other("container", &image.name, image.files.iter().map(file).collect());
+    });
+    shelf.files.iter().for_each(|one| other("file", &one.path, vec![file(one)]));
+    Ok(handed)
+}
+
+/// The packages that the system of a channel is made of.
+fn packages(workshop: &Workshop, channel: &str) -> anyhow::Result<Vec<HandedDeb>> {
+    let mut debs = Vec::new();
+    for set in node_sets(channel) {
+        debs.extend(workshop.archives.locked(&workshop.lock, &set)?.iter().map(|package| HandedDeb {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            architecture: package.architecture.clone(),
+            sha256: package.sha256.to_string(),
+        }));
+    }
+    Ok(debs)
+}
+
+/// Writes the manifest and the bill of materials beside the image. `own` are the files that depend on the lab, `handed` is what
+/// the data partition has.
 pub(crate) fn beside(
     image: &Path,
     finished: &Finished,
     own: &[(String, Bytes)],
+    handed: &[Handed],
 ) -> anyhow::Result<(PathBuf, PathBuf)> {
     let read = |path: PathBuf| fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
     let mut manifest = read(finished.manifest())?;
@@ -126,6 +177,8 @@ pub(crate) fn beside(
         manifest.extend_from_slice(line.as_bytes());
     }
     let bill = read(finished.bill())?;
+    let bill = bom::with_handed(&String::from_utf8_lossy(&bill), handed);
+    let bill = bill.with_context(|| format!("cannot understand {}", finished.bill().display()))?.into_bytes();
     let put = |ending: &str, content: Vec<u8>| {
         let path = image.with_extension(ending);
         replace(&path, &content).with_context(|| format!("cannot write {}", path.display()))?;

@@ -273,7 +273,7 @@ impl Workshop {
         let parts = parts(&finished, params.slot, &own, &data)?;
         let summary = card::write(&out, &parts, request.sha256)?;
         let (manifest, bill) =
-            bill::beside(&out, &finished, &own)?;
+            bill::beside(&out, &finished, &own, &bill::handed(self, &shelf, &node_images)?)?;
         steps.note("card", start.elapsed(), "");
         Ok(Report {
             image: out,

@@ -62,6 +62,53 @@ pub struct Crate {
     pub sha256: Option<String>,
 }
 
+/// Something that lies on the data partition for other machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handed {
+    /// What it is, in CycloneDX's words: `operating-system`, `container` or `file`.
+    pub kind: &'static str,
+    /// Where it is beneath `/assets/`.
+    pub folder: String,
+    /// Its name.
+    pub name: String,
+    /// Its version; empty where it has none.
+    pub version: String,
+    /// Its files.
+    pub files: Vec<HandedFile>,
+    /// The packages that the builder made it of.
+    pub debs: Vec<HandedDeb>,
+}
+
+/// A file of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedFile {
+    /// Its name.
+    pub path: String,
+    /// Where it came from; empty where the builder made it.
+    pub url: String,
+    /// SHA-256 in hex.
+    pub sha256: String,
+}
+
+/// A package that it was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedDeb {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its architecture, as Debian calls it.
+    pub architecture: String,
+    /// SHA-256 of the .deb in hex.
+    pub sha256: String,
+}
+
+impl Handed {
+    fn reference(&self) -> String {
+        format!("handed:{}", self.folder)
+    }
+}
+
 /// What the bill is about.
 #[derive(Debug, Clone)]
 pub struct Image<'a> {
@@ -114,11 +161,72 @@ pub fn cyclonedx(image: &Image<'_>) -> String {
         "components": system.into_iter().chain(components.into_values()).collect::<Vec<_>>(),
         "dependencies": dependencies,
     });
-    // No randomness: the bill is named by its own digest.
+    finished(&mut bill)
+}
+
+/// The bill with what the image hands to other machines besides; `bill` is one that [`cyclonedx`] made.
+///
+/// # Errors
+/// It is no JSON.
+pub fn with_handed(bill: &str, handed: &[Handed]) -> Result<String, serde_json::Error> {
+    let mut bill: Value = serde_json::from_str(bill)?;
+    if let Some(components) = bill["components"].as_array_mut() {
+        components.extend(handed.iter().map(handed_component));
+    }
+    if let Some(all) = bill["dependencies"][0]["dependsOn"].as_array_mut() {
+        all.extend(handed.iter().map(|one| json!(one.reference())));
+    }
+    if let Some(bill) = bill.as_object_mut() {
+        bill.remove("serialNumber");
+    }
+    Ok(finished(&mut bill))
+}
+
+/// No randomness: the bill is named by its own digest.
+fn finished(bill: &mut Value) -> String {
     bill["serialNumber"] = json!(serial_number(&bill.to_string()));
-    let mut text = serde_json::to_string_pretty(&bill).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(bill).unwrap_or_default();
     text.push('\n');
     text
+}
+
+fn handed_component(one: &Handed) -> Value {
+    let file = |file: &HandedFile| {
+        let mut component = json!({
+            "type": "file",
+            "bom-ref": format!("{}/{}", one.reference(), file.path),
+            "name": file.path,
+            "hashes": [{ "alg": "SHA-256", "content": file.sha256 }],
+        });
+        if !file.url.is_empty() {
+            component["externalReferences"] = json!([{ "type": "distribution", "url": file.url }]);
+        }
+        component
+    };
+    let deb = |deb: &HandedDeb| {
+        let HandedDeb { name, version, architecture, sha256 } = deb;
+        let url = format!("pkg:deb/debian/{}@{}?arch={architecture}", encoded(name), encoded(version));
+        json!({
+            "type": "library",
+            "bom-ref": format!("{}/{url}", one.reference()),
+            "name": name,
+            "version": version,
+            "hashes": [{ "alg": "SHA-256", "content": sha256 }],
+            "purl": url,
+        })
+    };
+    let inner: Vec<Value> = one.files.iter().map(file).chain(one.debs.iter().map(deb)).collect();
+    let mut component = json!({
+        "type": one.kind,
+        "bom-ref": one.reference(),
+        "name": one.name,
+        "properties": [{ "name": "pilotlight:part", "value": "handed" }],
+        "components": inner,
+    });
+    if !one.version.is_empty() {
+        component["version"] = json!(one.version);
+    }
+    component
 }
 
 /// The distribution as its os-release says.
@@ -326,6 +434,23 @@ mod tests {
         assert_eq!(urls, ["pkg:cargo/mio@1.0.0%2Bx", base, library]);
         assert_eq!(bill["dependencies"][1], json!({ "ref": library, "dependsOn": [base] }));
         assert_eq!(bill["components"][0]["type"], "operating-system");
+        let handed = Handed {
+            kind: "operating-system",
+            folder: "flatcar/1.2.3/amd64".to_owned(),
+            name: "Flatcar".to_owned(),
+            version: "1.2.3".to_owned(),
+            files: vec![HandedFile {
+                path: "linux".to_owned(),
+                url: "https://a.example/linux".to_owned(),
+                sha256: "cd".repeat(32),
+            }],
+            debs: Vec::new(),
+        };
+        let more: Value = serde_json::from_str(&with_handed(&text, &[handed]).unwrap()).unwrap();
+        let last = more["components"].as_array().unwrap().last().unwrap();
+        assert_eq!((&last["version"], &last["components"][0]["name"]), (&json!("1.2.3"), &json!("linux")));
+        assert!(more["dependencies"][0]["dependsOn"].as_array().unwrap().contains(&last["bom-ref"]));
+        assert_ne!(more["serialNumber"], bill["serialNumber"]);
         let serial = bill["serialNumber"].as_str().unwrap();
         assert_eq!((serial.len(), &serial[23..24]), (45, "8"));
     }
