@@ -72,11 +72,18 @@ format() {
     did=formatted
 }
 
+attach() {
+    mkdir -p "$place" && mount -t ext4 -o noatime "$disk" "$place"
+}
+
+# By its journal as a rule. One that is taken for clean and cannot be mounted is looked through as a whole.
 mend() {
-    e2fsck -p "$disk" >&2
-    code=$?
-    # As fsck(8) has it: up to 3 all is well now.
-    [ $code -ge 4 ] || { did=mounted; return; }
+    for how in -p -fp; do
+        code=0
+        e2fsck $how "$disk" >&2 || code=$?
+        # As fsck(8) has it: up to 3 all is well now.
+        [ $code -ge 4 ] || ! attach || { did=mounted; return; }
+    done
     [ "$purpose" = scratch ] || { why="its file system is damaged, and e2fsck -p does not mend it"; return 1; }
     format
 }
@@ -107,7 +114,7 @@ use() {
         did=mounted
     else
         find_disk && measure && prepare || return
-        mkdir -p "$place" && mount -t ext4 -o noatime "$disk" "$place" || { why="it could not be mounted"; return 1; }
+        mountpoint -q "$place" || attach || { why="it could not be mounted"; return 1; }
     fi
     for name in $folders; do
         lend "$name" || { why="/var/lib/$name could not be put there"; return 1; }
