@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(1));
     };
     println!(
-        "{}: {} machines; {} notes above say what is otherwise than it was",
+        "{}: machines: {}, notes of what is otherwise than it was: {}",
         out.display(),
         lab.nodes.len(),
         notes.len()
