@@ -63,6 +63,11 @@ impl Flatcar {
         self.server.serve(self.site.clone());
     }
 
+    /// The address of a file of a release.
+    pub fn url(&self, version: &str, name: &str) -> String {
+        self.server.mirror(&format!("{CHANNEL}/{version}/{name}"))
+    }
+
     /// From now on something is wrong with a file of a release.
     pub fn trouble(&self, version: &str, name: &str, trouble: Trouble) {
         self.server.trouble(&format!("{CHANNEL}/{version}/{name}"), trouble);

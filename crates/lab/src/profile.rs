@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ConfigKind, words::words};
+use crate::{ConfigKind, check, section::Refused, words::words};
 
 /// The name of the profile that every lab has: the machine's own disk.
 pub const LOCAL_DISK: &str = "local-disk";
@@ -207,6 +207,18 @@ impl Profile {
             ProfileKind::Release(release) => Some(release.architecture),
             ProfileKind::Custom { .. } | ProfileKind::LocalDisk => None,
         }
+    }
+
+    /// The most kernel arguments of its own: Linux stops at more than 32 that it does not know itself, and what the boot scripts
+    /// add needs some of them.
+    pub const MAX_ARGUMENTS: usize = 16;
+
+    /// Whether a text can be one of them.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn argument(text: &str) -> Result<(), String> {
+        check::argument(text).map(drop).map_err(Refused::into_message)
     }
 
     /// Whether what it starts mounts the disks that the lab names for a node.

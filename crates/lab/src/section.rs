@@ -68,6 +68,11 @@ impl<'a> Report<'a> {
 }
 
 impl Refused {
+    /// What is wrong, without what to do.
+    pub(crate) fn into_message(self) -> String {
+        self.message
+    }
+
     /// A refusal with nothing to advise.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None }

@@ -71,10 +71,14 @@ struct Group {
 /// A group or a profile that is no JSON of Matchbox's.
 pub fn import(store: &Store, address: &str) -> Result<Imported, ImportError> {
     let mut notes = Vec::new();
-    let mut profiles = BTreeMap::new();
+    let (mut profiles, mut names) = (BTreeMap::new(), BTreeSet::new());
     for (id, text) in &store.profiles {
-        let profile = read(&format!("profiles/{id}.json"), text)?;
-        profiles.insert(id.as_str(), Profile::of(id, profile, store, &mut notes));
+        let profile = Profile::of(id, read(&format!("profiles/{id}.json"), text)?, store, &mut notes);
+        if names.insert(profile.name.clone()) {
+            profiles.insert(id.as_str(), profile);
+        } else {
+            notes.push(format!("profiles/{id}.json: left out: another one is called {} here", profile.name));
+        }
     }
     let mut seen = BTreeSet::new();
     let mut nodes = Vec::new();
@@ -93,12 +97,11 @@ pub fn import(store: &Store, address: &str) -> Result<Imported, ImportError> {
     let network = [("address", address), ("mode", "proxy")];
     let network: Table = network.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
     lab.insert("network".to_owned(), network.into());
-    let tables = |each: &dyn Fn(&Profile) -> Option<(String, Table)>| -> Table {
-        profiles.values().filter_map(each).map(|(name, table)| (name, Value::Table(table))).collect()
-    };
-    let written = tables(&|profile| Some((profile.name.clone(), profile.table.clone())));
+    let written: Table =
+        profiles.values().map(|profile| (profile.name.clone(), profile.table.clone().into())).collect();
     lab.insert("profiles".to_owned(), written.into());
-    let configs = tables(&|profile| profile.config.clone());
+    let configs = profiles.values().filter_map(|profile| profile.config.clone());
+    let configs: Table = configs.map(|(name, table)| (name, table.into())).collect();
     if !configs.is_empty() {
         lab.insert("configs".to_owned(), configs.into());
     }
@@ -154,11 +157,14 @@ fn node(
     }
     let mut variables = Table::new();
     for (name, value) in &group.metadata {
-        match variable(value) {
-            Some(value) => drop(variables.insert(variable_name(name), value)),
-            None => notes.push(format!(
-                "groups/{id}.json: the metadata {name:?} is neither text, number, truth nor a list"
-            )),
+        let path = format!("groups/{id}.json");
+        let Some(value) = variable(value) else {
+            notes.push(format!("{path}: the metadata {name:?} is neither text, number, truth nor a list"));
+            continue;
+        };
+        let ours = variable_name(name);
+        if variables.insert(ours.clone(), value).is_some() {
+            notes.push(format!("{path}: two of its metadata are called {ours} here; {name:?} counts"));
         }
     }
     if !variables.is_empty() {

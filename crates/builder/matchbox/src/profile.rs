@@ -1,6 +1,6 @@
 //! Profiles: a kernel with its initrds and arguments, and the templates that go with it.
 
-use pilotlight_lab::ConfigKind;
+use pilotlight_lab::{self as lab, ConfigKind};
 use serde::Deserialize;
 use toml::Table;
 
@@ -50,9 +50,6 @@ const BROUGHT: [&str; 9] = [
     "ignition.platform.id=",
     "coreos.live.rootfs_url=",
 ];
-/// The most that a kernel argument has, and that there are.
-const LONGEST_ARGUMENT: usize = 80;
-const MOST_ARGUMENTS: usize = 16;
 
 /// A system that is known here, told by its kernel's name.
 enum Known {
@@ -78,7 +75,7 @@ impl Profile {
             Some(Known::FedoraCoreos { channel, version }) => {
                 release(&mut table, "fedora-coreos", channel, Some(version));
             }
-            None => custom(&mut table, &path, &raw.boot, notes),
+            None => custom(&mut table, (&name, &path), &raw.boot, notes),
         }
         let arguments = arguments(&path, &raw.boot.args, known.is_some(), notes);
         if !arguments.is_empty() {
@@ -98,7 +95,7 @@ fn release(table: &mut Table, kind: &str, channel: &str, version: Option<&str>) 
     }
 }
 
-fn custom(table: &mut Table, path: &str, boot: &Boot, notes: &mut Vec<String>) {
+fn custom(table: &mut Table, (name, path): (&str, &str), boot: &Boot, notes: &mut Vec<String>) {
     let mut asset = |address: &str| {
         // An initrd may have a name of its own before it.
         let address = address.split_whitespace().last().unwrap_or_default();
@@ -106,7 +103,8 @@ fn custom(table: &mut Table, path: &str, boot: &Boot, notes: &mut Vec<String>) {
             return path.to_owned();
         }
         let file = address.rsplit('/').next().unwrap_or_default();
-        let place = format!("files/{file}");
+        // Kernels of different profiles may have one name.
+        let place = format!("files/{name}/{file}");
         notes
             .push(format!("{path}: {address} is fetched from elsewhere: put it beneath /assets/ as {place}"));
         place
@@ -156,13 +154,13 @@ fn arguments(path: &str, all: &[String], is_known: bool, notes: &mut Vec<String>
     };
     let mut kept = Vec::new();
     for argument in all.iter().filter(|argument| !brought(argument)) {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_.,:=/+@%-".contains(c);
-        if argument.len() > LONGEST_ARGUMENT || argument.is_empty() || !argument.chars().all(plain) {
-            notes.push(format!("{path}: left out the argument {argument:?}: it is too long, or not plain"));
-        } else if kept.len() == MOST_ARGUMENTS {
-            notes.push(format!("{path}: left out the argument {argument:?}: {MOST_ARGUMENTS} are the most"));
-        } else {
-            kept.push(argument.clone());
+        let fits = match kept.len() {
+            lab::Profile::MAX_ARGUMENTS => Err(format!("{} are the most", lab::Profile::MAX_ARGUMENTS)),
+            _ => lab::Profile::argument(argument),
+        };
+        match fits {
+            Ok(()) => kept.push(argument.clone()),
+            Err(what) => notes.push(format!("{path}: left out the argument {argument:?}: {what}")),
         }
     }
     kept

@@ -30,12 +30,13 @@ pub(crate) fn converted(text: &str, kind: ConfigKind) -> Result<String, String> 
         let fault = |what: &str| format!("line {line}: {what}");
         let (action, after) = after.split_once("}}").ok_or_else(|| fault("an action without an end"))?;
         literal(&mut out, before);
-        let trims = (action.starts_with('-'), action.ends_with('-'));
+        let begin = if action.starts_with('-') { "- " } else { " " };
+        let end = if action.ends_with('-') { " -" } else { " " };
         let words = action.trim_matches('-').trim();
         rest = after;
         match statement(words, &mut open).map_err(|what| fault(&what))? {
             Said::Nothing => {}
-            Said::Statement(said) => out.push_str(&format!("{{%{}{said}{}%}}", dash(trims.0), dash(trims.1))),
+            Said::Statement(said) => out.push_str(&format!("{{%{begin}{said}{end}%}}")),
             Said::Value(said) => {
                 let start = out.rfind('\n').map_or(0, |at| at + 1);
                 let before = out.get(start..).unwrap_or_default();
@@ -43,34 +44,23 @@ pub(crate) fn converted(text: &str, kind: ConfigKind) -> Result<String, String> 
                 let quoted = before.ends_with('"') && behind.starts_with('"');
                 let alone = before.ends_with(": ") || before.ends_with("- ");
                 let alone = alone && ["", ","].contains(&behind.trim());
-                if kind == ConfigKind::Text {
-                    out.push_str(&format!("{{{{ {said} }}}}"));
-                } else if quoted && is_whole(before) {
+                let is_quoted = quoted && is_whole(before);
+                let filter = if kind == ConfigKind::Text || is_quoted || alone { "" } else { " | plain" };
+                if kind != ConfigKind::Text && is_quoted {
                     out.pop();
                     rest = rest.get(1..).unwrap_or_default();
-                    out.push_str(&format!("{{{{ {said} }}}}"));
-                } else if alone {
-                    out.push_str(&format!("{{{{ {said} }}}}"));
-                } else {
-                    out.push_str(&format!("{{{{ {said} | plain }}}}"));
                 }
+                out.push_str(&format!("{{{{{begin}{said}{filter}{end}}}}}"));
             }
         }
     }
     literal(&mut out, rest);
-    match open.is_empty() {
-        true => Ok(out),
-        false => Err("an `if` or `range` without its `end`".to_owned()),
-    }
+    if open.is_empty() { Ok(out) } else { Err("an `if` or `range` without its `end`".to_owned()) }
 }
 
 /// Whether the quote that ends this part of a line begins a text, and does not end one.
 fn is_whole(before: &str) -> bool {
     before.matches('"').count() % 2 == 1
-}
-
-fn dash(is: bool) -> &'static str {
-    if is { "- " } else { " " }
 }
 
 /// What is no action there must be none here.

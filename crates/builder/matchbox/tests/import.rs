@@ -38,6 +38,7 @@ fn store() -> Store {
                     "args":["initrd=flatcar_production_pxe_image.cpio.gz","flatcar.first_boot=yes","console=tty0",
                     "ignition.config.url=http://matchbox.example.com:8080/ignition?uuid=${uuid}&mac=${mac:hexhyp}"]}}"#,
             ),
+            ("live_", r#"{"boot":{"kernel":"/assets/other"}}"#),
             (
                 "fcos",
                 r#"{"ignition_id":"old.yaml","boot":{"kernel":"/assets/fedora-coreos/fedora-coreos-36.20220906.3.2-live-kernel-x86_64",
@@ -58,7 +59,7 @@ fn store() -> Store {
                  {{- range $key := .keys }}\n        - {{$key}}\n{{- end }}\nstorage:\n  files:\n    - path: /etc/hostname\n\
                  \x20     mode: 0644\n      contents:\n        inline: \"{{.domain-name}}\"\n{{ if eq .etcd \"true\" }}\n{{ end }}\
                  {{ if index . \"replicas\" }}\n    - path: /etc/replicas-{{.replicas}}\n      contents:\n        inline: \"${#a} {{.replicas}} of them\"\n\
-                 {{ else }}{{/* none */}}\n{{ end }}\n",
+                 {{ else -}}{{/* none */}}\n{{ end }}\n",
             ),
             ("old.yaml", "systemd:\n  units: []\n"),
         ]),

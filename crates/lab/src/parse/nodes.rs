@@ -217,16 +217,8 @@ fn node(
     };
     let inherited = group.as_ref().and_then(|at| groups.get(at.value.as_str())).unwrap_or(lab);
     let words = inherited.clone().and(&own);
-    fits(&words, known, judged, report);
-    let profile = words.profile.as_ref().and_then(|name| Some((name, known.profiles.checked.get(name)?)));
     let [scratch, state] = disks.unwrap_or_default();
-    if let (Some((name, profile)), Some(first)) = (profile, scratch.as_ref().or(state.as_ref()))
-        && !profile.mounts_disks()
-    {
-        let fault = Refused::new("what is started mounts no disk of the lab's");
-        let hint = "debian-ram, flatcar and fedora-coreos do; leave `disks` out for others";
-        report.refuse(first, fault.context(&format!("with the profile {name}")).hint(hint));
-    }
+    fits(&words, scratch.as_ref().or(state.as_ref()), known, judged, report);
     let disks = Disks { scratch: scratch.map(|at| at.value), state: state.map(|at| at.value) };
     Some(Node {
         name: name?,
@@ -250,9 +242,15 @@ fn node(
     })
 }
 
-/// Refuses a channel or a configuration that the node's profile knows nothing of. One that comes from a group is told
+/// Refuses a channel, a configuration or a disk that the node's profile knows nothing of. One that comes from a group is told
 /// once, for the first of its nodes: `judged` are the places that were told of.
-fn fits(words: &Words, known: &Known<'_>, judged: &mut Vec<usize>, report: &mut Report<'_>) {
+fn fits(
+    words: &Words,
+    disk: Option<&At<String>>,
+    known: &Known<'_>,
+    judged: &mut Vec<usize>,
+    report: &mut Report<'_>,
+) {
     let profile = words.profile.as_ref().and_then(|name| Some((name, known.profiles.checked.get(name)?)));
     let Some((name, profile)) = profile else { return };
     let mut refuse = |at: &At<String>, refused: Refused| {
@@ -270,6 +268,10 @@ fn fits(words: &Words, known: &Known<'_>, judged: &mut Vec<usize>, report: &mut 
             }
             _ => refuse(at, Refused::new("there are no channels")),
         }
+    }
+    if let Some(at) = disk.filter(|_| !profile.mounts_disks()) {
+        let fault = Refused::new("what is started mounts no disk of the lab's");
+        refuse(at, fault.hint("debian-ram, flatcar and fedora-coreos do; leave `disks` out for others"));
     }
     let config = words.config.as_ref().and_then(|at| Some((at, known.configs.checked.get(&at.value)?)));
     if let Some((at, config)) = config

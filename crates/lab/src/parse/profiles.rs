@@ -10,8 +10,6 @@ use crate::{
 };
 
 const DEFAULT_RELEASE: u32 = 13;
-/// Linux stops at more than 32 that it does not know itself; what the boot scripts add needs some of them.
-const MAX_ARGUMENTS: usize = 16;
 const LOCAL_DISK_TITLE: &str = "Boot from the disk of this machine";
 /// The channel of Talos that nodes follow which name none: the one that its documentation was read for.
 const DEFAULT_TALOS: &str = "v1.11";
@@ -93,8 +91,8 @@ fn profile(name: &str, mut section: Section<'_>, report: &mut Report<'_>) -> Opt
         });
     }
     let arguments = section.checked_list(report, "arguments", check::argument);
-    if let Some(at) = arguments.get(MAX_ARGUMENTS) {
-        report.refuse(at, Refused::new(format!("{MAX_ARGUMENTS} arguments are the most")));
+    if let Some(at) = arguments.get(Profile::MAX_ARGUMENTS) {
+        report.refuse(at, Refused::new(format!("{} arguments are the most", Profile::MAX_ARGUMENTS)));
     }
     let arming = match read {
         Kind::Installer => None,
