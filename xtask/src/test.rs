@@ -47,7 +47,7 @@ impl Layer {
     }
 }
 
-/// The daemons that the `net` layer and `bench services` run on this machine, and what is loaded into one.
+/// The daemons that the benches run on this machine, and what is loaded into one.
 pub(crate) const DAEMONS: &[&str] = &[
     "pilotlight-ctl",
     "pilotlight-dhcp",
@@ -72,7 +72,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let all = [Layer::Unit, Layer::Net, Layer::Image, Layer::Boot];
     let wanted = if arguments.layers.is_empty() { all.to_vec() } else { arguments.layers.clone() };
     let mut results = Vec::new();
-    for layer in wanted {
+    let wants = |layer| wanted.contains(&layer) && !arguments.skip.contains(&layer);
+    let image_follows = wants(Layer::Image) || wants(Layer::Boot);
+    for &layer in &wanted {
         if arguments.skip.contains(&layer) {
             results.push((layer, "SKIPPED by --skip".to_owned()));
             continue;
@@ -81,6 +83,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let start = Instant::now();
         let outcome = match layer {
             Layer::Unit => unit(&shell),
+            Layer::Net if image_follows => std::thread::scope(|scope| {
+                scope.spawn(|| ahead(&workspace, &arguments.source));
+                mend::lock(&arguments.source, || system(&shell, &workspace, &arguments.source, layer, &[]))
+            }),
             Layer::Net | Layer::Image | Layer::Boot => {
                 mend::lock(&arguments.source, || system(&shell, &workspace, &arguments.source, layer, &[]))
             }
@@ -115,7 +121,15 @@ fn unit(shell: &Shell) -> anyhow::Result<()> {
     step(cmd!(shell, "{cargo} clippy --locked --workspace --all-targets -- -D warnings"))?;
     let docs = cmd!(shell, "{cargo} doc --locked --workspace --no-deps --document-private-items");
     step(docs.env("RUSTDOCFLAGS", "-D warnings"))?;
-    step(cmd!(shell, "{cargo} test --locked --workspace --exclude pilotlight-tests"))
+    step(cmd!(shell, "{cargo} test --locked --workspace"))
+}
+
+/// Compiles the Pi's programs while scenes run that do without them, and mostly wait: only with what those leave of the
+/// processors. What goes wrong here does so once more where the image is made, and is told there.
+fn ahead(workspace: &Path, source: &Source) {
+    // Of this thread alone, and of what it starts. Without it the scenes are slower.
+    let _ = rustix::process::setpriority_process(None, 19);
+    let _ = Workshop::open(workspace, &source.settings()).and_then(|workshop| workshop.compile_ahead());
 }
 
 /// Runs the long runs of the layer `boot` instead of its scenes.
@@ -141,7 +155,7 @@ fn system(
     let clients = workshop.toolbox(Toolset::Clients)?.folder().to_owned();
     let mut needs = vec![("PILOTLIGHT_TOOLS_CLIENTS", clients)];
     if layer == Layer::Net {
-        needs.push(("PILOTLIGHT_DAEMONS", programs(shell, workspace, DAEMONS, Profile::Dev)?));
+        needs.push(("PILOTLIGHT_DAEMONS", programs(shell, workspace, Profile::Dev)?));
     } else {
         needs.push(("PILOTLIGHT_TOOLS_CHECKERS", workshop.toolbox(Toolset::Checkers)?.folder().to_owned()));
         needs.push(("PILOTLIGHT_TOOLS_DESK", workshop.toolbox(Toolset::Desk)?.folder().to_owned()));
@@ -158,34 +172,31 @@ fn system(
     // One machine scene at a time: two cores emulate one machine, and namespaces share them too.
     let tests = cmd!(
         shell,
-        "{cargo} test --locked --no-fail-fast --package pilotlight-tests {targets...} -- --test-threads=1 {parts...}"
+        "{cargo} test --locked --no-fail-fast --workspace {targets...} -- --test-threads=1 {parts...}"
     );
     step(tests.envs(needs))
 }
 
 /// How programs for this machine are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Profile {
-    /// As the tests are: nothing is compiled twice.
+pub(crate) enum Profile<'a> {
+    /// As the tests are, together with the rest of the workspace: nothing is compiled twice.
     Dev,
-    /// As on the card.
-    Release,
+    /// As on the card, of these packages alone.
+    Release(&'a [&'a str]),
 }
 
 /// Builds programs for this machine and says where they are.
-pub(crate) fn programs(
-    shell: &Shell,
-    workspace: &Path,
-    packages: &[&str],
-    profile: Profile,
-) -> anyhow::Result<PathBuf> {
+pub(crate) fn programs(shell: &Shell, workspace: &Path, profile: Profile<'_>) -> anyhow::Result<PathBuf> {
     let cargo = cargo();
-    let packages = packages.iter().flat_map(|name| ["--package", *name]);
-    let (flag, folder) = match profile {
-        Profile::Dev => (None, "debug"),
-        Profile::Release => (Some("--release"), "release"),
+    let (flags, folder) = match profile {
+        Profile::Dev => (vec!["--workspace"], "debug"),
+        Profile::Release(packages) => {
+            let packages = packages.iter().flat_map(|name| ["--package", *name]);
+            (["--release"].into_iter().chain(packages).collect(), "release")
+        }
     };
-    step(cmd!(shell, "{cargo} build --locked {flag...} {packages...}"))?;
+    step(cmd!(shell, "{cargo} build --locked {flags...}"))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let folder = target.join(folder);
     if !folder.join("pilotlight-dhcpd").is_file() {

@@ -127,3 +127,19 @@ fn every_mistake_is_said() {
         .join("\n\n")
     );
 }
+
+#[test]
+fn what_groups_say_holds_for_their_nodes() {
+    let lab = parse(include_str!("../examples/origin.toml")).expect("an example that is right");
+    let node = |name: &str| lab.node_by_name(name).expect("it is there");
+    let words = |name: &str| {
+        let node = node(name);
+        (node.profile.as_deref(), node.channel.as_deref(), node.role.map(|role| role.name()))
+    };
+    assert_eq!(words("node1"), (Some("flatcar"), Some("stable"), Some("controller")));
+    assert_eq!(words("node2"), (Some("flatcar"), Some("stable"), Some("worker")));
+    assert_eq!(words("node4"), (Some("flatcar"), Some("alpha"), Some("worker")));
+    assert_eq!(words("node7"), (Some("flatcar"), Some("beta"), Some("worker")));
+    assert_eq!(node("node7").ssh_keys.len(), 1);
+    assert_eq!(lab.kubernetes.as_ref().map(|one| one.api.as_str()), Some("10.77.0.11"));
+}

@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &Arguments, services: &Services) -> anyhow::Result<
     let clients = workshop.toolbox(Toolset::Clients)?.folder().to_owned();
     let peers = workshop.toolbox(Toolset::Peers)?.folder().to_owned();
     let packages = [DAEMONS, &["pilotlight-bench"]].concat();
-    let folder = programs(&shell, &workspace, &packages, Profile::Release)?;
+    let folder = programs(&shell, &workspace, Profile::Release(&packages))?;
     let (bench, rounds, subjects) =
         (folder.join("pilotlight-bench"), arguments.rounds.to_string(), &services.subjects);
     step(

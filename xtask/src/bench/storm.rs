@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments, storm: &Storm) -> anyhow::Result<()> {
     let workshop = Workshop::open(&workspace, &arguments.source.settings())?;
     let clients = workshop.toolbox(Toolset::Clients)?.folder().to_owned();
     let packages = [DAEMONS, &["pilotlight-bench"]].concat();
-    let folder = programs(&shell, &workspace, &packages, Profile::Release)?;
+    let folder = programs(&shell, &workspace, Profile::Release(&packages))?;
     let (program, seed, scenes) = (folder.join("pilotlight-storm"), storm.seed.to_string(), &storm.scenes);
     let machines = storm.machines.map(|machines| format!("--machines={machines}"));
     let bytes = storm.bytes.map(|bytes| format!("--bytes={bytes}"));

@@ -242,6 +242,14 @@ impl Workshop {
         Ok(self.archives.cache().forget_package(&package.sha256)?)
     }
 
+    /// Compiles the Pi's programs and tells of nothing but faults: for whoever will want an image soon, and has time now.
+    ///
+    /// # Errors
+    /// They cannot be compiled; the next [`Workshop::image`] finds that, too.
+    pub fn compile_ahead(&self) -> anyhow::Result<()> {
+        services::built(self, services::Said::Faults).map(drop)
+    }
+
     /// Makes a card.
     ///
     /// # Errors

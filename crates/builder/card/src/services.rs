@@ -75,18 +75,9 @@ pub(crate) struct Services {
     pub(crate) libraries: Vec<Package>,
 }
 
-/// Builds what is not built yet.
+/// Builds what is not built yet, and gives it.
 pub(crate) fn build(workshop: &Workshop) -> anyhow::Result<Services> {
-    let toolbox = workshop.toolbox(Toolset::Toolchain)?;
-    let key = key(workshop, &toolbox)?;
-    let folder = workshop.target().join("services").join("done").join(&key);
-    if !folder.is_dir() {
-        // Another builder may be at it, and each removes what is older than its own.
-        let _alone = alone(&workshop.target().join("services"))?;
-        if !folder.is_dir() {
-            compile(workshop, &toolbox, &folder)?;
-        }
-    }
+    let folder = built(workshop, Said::All)?;
     let mut files: BTreeMap<&str, Bytes> = BTreeMap::new();
     for program in PROGRAMS {
         let path = folder.join(program.name);
@@ -108,6 +99,30 @@ pub(crate) fn build(workshop: &Workshop) -> anyhow::Result<Services> {
     Ok(Services { programs: installed.collect(), init, crates, libraries })
 }
 
+/// What is told of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// What cargo tells.
+    All,
+    /// Nothing but what went wrong.
+    Faults,
+}
+
+/// Builds what is not built yet, and gives the folder of it.
+pub(crate) fn built(workshop: &Workshop, said: Said) -> anyhow::Result<PathBuf> {
+    let toolbox = workshop.toolbox(Toolset::Toolchain)?;
+    let key = key(workshop, &toolbox)?;
+    let folder = workshop.target().join("services").join("done").join(&key);
+    if !folder.is_dir() {
+        // Another builder may be at it, and each removes what is older than its own.
+        let _alone = alone(&workshop.target().join("services"))?;
+        if !folder.is_dir() {
+            compile(workshop, &toolbox, &folder, said)?;
+        }
+    }
+    Ok(folder)
+}
+
 /// The `/init` of the initrd that PCs fetch: the same program, for another machine.
 pub(crate) fn init_of_pcs(workshop: &Workshop) -> anyhow::Result<Bytes> {
     const PROGRAM: &str = "pilotlight-init";
@@ -125,7 +140,7 @@ pub(crate) fn init_of_pcs(workshop: &Workshop) -> anyhow::Result<Bytes> {
             static_libc: true,
         };
         let cross = Cross::prepare(&toolbox, request)?;
-        run(cross.command())?;
+        run(cross.command(), Said::All)?;
         let parent = path.parent().unwrap_or(&target);
         let _ = fs::remove_dir_all(parent);
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
@@ -138,7 +153,10 @@ pub(crate) fn init_of_pcs(workshop: &Workshop) -> anyhow::Result<Bytes> {
 }
 
 /// Compiles.
-fn run(mut command: Command) -> anyhow::Result<()> {
+fn run(mut command: Command, said: Said) -> anyhow::Result<()> {
+    if said == Said::Faults {
+        command.arg("--quiet");
+    }
     let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
     if !status.success() {
         bail!("the services do not compile: {status}\nthe command was {command:?}");
@@ -201,7 +219,7 @@ fn alone(folder: &Path) -> anyhow::Result<File> {
 }
 
 /// Compiles all programs and puts them into `folder`, which appears only when it is whole.
-fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path) -> anyhow::Result<()> {
+fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path, said: Said) -> anyhow::Result<()> {
     let target = workshop.target().join("services");
     let cargo_home = workshop.archives.cache().root().join("cargo");
     let parent = folder.parent().unwrap_or(&target);
@@ -223,7 +241,7 @@ fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path) -> anyhow::Res
             static_libc: in_initrd,
         };
         let cross = Cross::prepare(toolbox, request)?;
-        run(cross.command())?;
+        run(cross.command(), said)?;
         crates.extend(linked(&cross)?);
         for program in programs {
             let from = cross.programs().join(program.name);
