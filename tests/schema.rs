@@ -48,6 +48,8 @@ fn both_refuse_the_same_mistakes() {
     check("kind = \"web-switch\"", "kind = \"snmp\"");
     check("version = \"1.34.1\"", "version = \"1.34\"");
     check("mac = \"52:54:00:77:00:01\"", "mac = \"52:54:00:77:00\"");
+    check("mac = \"52:54:00:77:00:01\"", "uuid = \"52:54:00:77:00:01\"");
+    check("mac = \"52:54:00:77:00:01\"", "mac = \"52:54:00:77:00:01\"\nserial = \"1\"");
     check("address = \"10.77.0.1/24\"", "address = \"10.77.0.1\"");
     check("[network]", "[netwrok]");
     check("cores = 4", "4cores = 4");

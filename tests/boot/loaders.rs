@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use pilotlight_emulator::{
-    pc::{Firmware, Pc},
+    pc::{Firmware, Marks, Pc},
     pi::Kind,
     scene::Scene,
 };
@@ -149,7 +149,15 @@ fn stranger(scene: &mut Scene) -> Result<()> {
     const NAME: &str = "stranger";
     let firmware = Firmware::UefiArm64;
     let (mac, hub) = ("52:54:00:77:00:3f", Path::new(""));
-    scene.start_pc(&Pc { name: NAME, firmware, memory_mib: 1024, hub, mac, disks: &[] })?;
+    scene.start_pc(&Pc {
+        name: NAME,
+        firmware,
+        memory_mib: 1024,
+        hub,
+        mac,
+        disks: &[],
+        marks: Marks::default(),
+    })?;
     // The last line of the menu.
     scene.wait_for(NAME, "iPXE shell", PATIENCE)?;
     let said = scene.heard(NAME, |heard| {
@@ -177,6 +185,7 @@ impl Machine {
             hub: Path::new(""),
             mac: &mac,
             disks: &[],
+            marks: Marks::default(),
         })?)
     }
 

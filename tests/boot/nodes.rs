@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_emulator::{
-    pc::{Disk, Firmware, Pc},
+    pc::{Disk, Firmware, Marks, Pc},
     pi::Kind,
     scene::Scene,
 };
@@ -33,6 +33,8 @@ struct Machine {
     role: &'static str,
     firmware: Firmware,
     mac: &'static str,
+    /// What the lab knows it by where that is not its hardware address, and which service sees it.
+    marks: (Marks<'static>, Option<&'static str>),
     address: &'static str,
     /// How the release of its kernel begins, by its channel.
     kernel: &'static str,
@@ -59,6 +61,7 @@ const MACHINES: [Machine; 3] = [
         role: "controller",
         firmware: Firmware::Bios,
         mac: "52:54:00:77:00:21",
+        marks: (Marks { uuid: None, serial: None }, None),
         address: "10.77.0.21",
         kernel: "6.12.",
         configuration: "user-data",
@@ -74,6 +77,10 @@ const MACHINES: [Machine; 3] = [
         role: "worker",
         firmware: Firmware::Uefi,
         mac: "52:54:00:77:00:22",
+        marks: (
+            Marks { uuid: Some("4c4c4544-0042-3510-8052-b4c04f564433"), serial: Some("CZ 1234/1") },
+            Some("dhcp"),
+        ),
         address: "10.77.0.22",
         kernel: "6.1.",
         configuration: "user-data",
@@ -91,6 +98,7 @@ const MACHINES: [Machine; 3] = [
         role: "worker",
         firmware: Firmware::UefiHttp,
         mac: "52:54:00:77:00:23",
+        marks: (Marks { uuid: None, serial: Some("CZ 1234/2") }, Some("http")),
         address: "10.77.0.23",
         kernel: "6.12.",
         configuration: "ignition",
@@ -169,6 +177,7 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Before> {
         hub: Path::new(""),
         mac: machine.mac,
         disks: &disks,
+        marks: machine.marks.0,
     })?;
     for (what, expect) in [
         ("name", machine.node.to_owned()),
@@ -209,6 +218,11 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Before> {
     ];
     for (what, wanted) in steps {
         pcs::event(scene, what, |event| ours(event) && wanted(event))?;
+    }
+    if let Some(service) = machine.marks.1 {
+        pcs::event(scene, "that it was met", |event| {
+            ours(event) && is(event, service, "met") && event["mac"] == machine.mac
+        })?;
     }
     for (purpose, _, said) in machine.disks {
         let says =

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_emulator::{
-    pc::{Firmware, Pc},
+    pc::{Firmware, Marks, Pc},
     pi::Kind,
     scene::{Scene, SceneError},
 };
@@ -111,6 +111,7 @@ fn whole_story(scene: &mut Scene, expect: &Expect) -> Result<()> {
         hub: Path::new(""),
         mac: expect.mac,
         disks: &[],
+        marks: Marks::default(),
     };
     scene.start_pc(&pc)?;
     let ours = |event: &Value| event["node"] == expect.node && event["mac"] == expect.mac;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::layout;
 use pilotlight_emulator::{
     asker,
-    pc::{Firmware, Pc},
+    pc::{Firmware, Marks, Pc},
     pi::Kind,
     scene::Scene,
 };
@@ -33,6 +33,7 @@ pub(crate) fn data_present() -> Result<()> {
         hub: Path::new(""),
         mac,
         disks: &[],
+        marks: Marks::default(),
     })?;
     let lease = pcs::event(&scene, "a lease for the PC", |event| {
         pcs::is(event, "dhcp", "ack") && event["mac"] == mac

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_emulator::{
-    pc::{Firmware, Pc},
+    pc::{Firmware, Marks, Pc},
     pi::Kind,
 };
 use serde_json::Value;
@@ -30,7 +30,15 @@ pub(crate) fn beside_a_router() -> Result<()> {
         ("http", Firmware::UefiHttp, "52:54:00:77:00:23", Some(("offer", "http", "path"))),
     ];
     for (name, firmware, mac, _) in pcs {
-        let pc = Pc { name, firmware, memory_mib: 512, hub: Path::new(""), mac, disks: &[] };
+        let pc = Pc {
+            name,
+            firmware,
+            memory_mib: 512,
+            hub: Path::new(""),
+            mac,
+            disks: &[],
+            marks: Marks::default(),
+        };
         scene.start_pc(&pc)?;
     }
     for (name, _, mac, loader) in pcs {

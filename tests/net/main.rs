@@ -23,6 +23,7 @@ mod names;
 mod nodes;
 mod overflow;
 mod power;
+mod recognised;
 mod refresh;
 mod slow;
 mod stage;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             ("http-nodes", nodes::told_and_heard),
             ("http-channels", channels::chosen),
             ("http-installs", installs::once),
+            ("nodes-recognised", recognised::by_uuid_and_serial),
             ("http-certificates", certificates::by_token),
             ("http-images", images::by_skopeo),
             ("mirror-refresh", refresh::by_itself),

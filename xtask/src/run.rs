@@ -13,7 +13,7 @@ use pilotlight_card::{Architecture, Board, ImageRequest, Toolset, Workshop};
 use pilotlight_emulator::{
     Qemu, Serial, card,
     hub::Hub,
-    pc::{Firmware, Pc},
+    pc::{Firmware, Marks, Pc},
     pi::{BootFiles, Kind, Pi, Start, Wire},
 };
 
@@ -131,7 +131,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 PcFirmware::Bios => Firmware::Bios,
                 PcFirmware::Uefi => Firmware::Uefi,
             };
-            let pc = Pc { name: "pc", firmware, memory_mib: 1536, hub: hub.path(), mac: PC_MAC, disks: &[] };
+            let pc = Pc {
+                name: "pc",
+                firmware,
+                memory_mib: 1536,
+                hub: hub.path(),
+                mac: PC_MAC,
+                disks: &[],
+                marks: Marks::default(),
+            };
             eprintln!(
                 "the PC is switched on when the Pi is up; its console goes to {}",
                 folder.join("pc.log").display()

@@ -6,7 +6,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use crate::{Image, MacAddr, Mirror, Network, Prefix, SERVER_NAME, problem::meant, section::Refused};
+use crate::{Image, MacAddr, Mirror, Network, Prefix, SERVER_NAME, Uuid, problem::meant, section::Refused};
 
 type Checked<T> = Result<T, Refused>;
 
@@ -188,10 +188,35 @@ pub(crate) fn mac(text: &str) -> Checked<MacAddr> {
     if mac.is_group() {
         return refuse(format!("{mac} is a group address (its first octet is odd): no machine can have it"));
     }
-    if mac.0 == [0; 6] {
+    if mac == MacAddr::UNKNOWN {
         return refuse(format!("{mac} stands for no machine"));
     }
     Ok(mac)
+}
+
+/// The UUID of a machine.
+pub(crate) fn uuid(text: &str) -> Checked<Uuid> {
+    let uuid: Uuid = text.parse().map_err(|fault: crate::UuidError| {
+        Refused::new(fault.to_string())
+            .hint("`dmidecode -s system-uuid` prints it, and so does the machine's firmware")
+    })?;
+    if uuid.is_nobodys() {
+        let fault = Refused::new(format!("{text} tells no machine from another: many boards have it"));
+        return Err(fault.hint("name the machine by its `mac`"));
+    }
+    Ok(uuid)
+}
+
+/// The serial number of a machine, as its firmware reports it.
+pub(crate) fn machine_serial(text: &str) -> Checked<String> {
+    let known = |c: char| c == ' ' || c.is_ascii_graphic();
+    if text.is_empty() || text.len() > 64 || text.trim() != text || stranger(text, known).is_some() {
+        let fault = Refused::new(format!(
+            "{text:?} is no serial number: 1 to 64 letters, digits and signs of ASCII are wanted, with blanks inside alone"
+        ));
+        return Err(fault.hint("`dmidecode -s system-serial-number` prints it"));
+    }
+    Ok(text.to_owned())
 }
 
 /// A name that the file chooses for a profile, a group and the like: a label of PXELINUX and iPXE, a segment of a path.

@@ -6,6 +6,7 @@
 mod check;
 mod cluster;
 mod config;
+mod identity;
 mod mac;
 mod node;
 mod parse;
@@ -26,6 +27,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 pub use cluster::{Image, Kubernetes, Prefix, Supplies, Url};
 pub use config::{Config, ConfigKind};
+pub use identity::{Identity, Marks, Recognised, Uuid, UuidError};
 pub use mac::{MacAddr, MacError};
 pub use node::{Disks, Loader, Node, Role};
 pub use parse::{MAX_LENGTH, parse};
@@ -137,9 +139,9 @@ pub struct Pool {
 }
 
 impl Lab {
-    /// The node with this hardware address.
+    /// The node with this hardware address; none has [`MacAddr::UNKNOWN`].
     pub fn node_by_mac(&self, mac: MacAddr) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.mac == mac)
+        self.nodes.iter().find(|node| node.is_met() && node.mac == mac)
     }
 
     /// The node that this address is reserved for.

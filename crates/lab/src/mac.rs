@@ -12,6 +12,9 @@ pub struct MacAddr(pub [u8; 6]);
 pub struct MacError(pub String);
 
 impl MacAddr {
+    /// What stands for no machine, and in a [`Node`](crate::Node) for a hardware address that is not known yet.
+    pub const UNKNOWN: Self = Self([0; 6]);
+
     /// Whether bit 0 of the first octet marks a group address (IEEE 802, broadcast included), which no
     /// machine can have.
     pub fn is_group(self) -> bool {

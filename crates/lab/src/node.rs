@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use crate::{LOCAL_DISK, MacAddr, Power, Variable, words::words};
+use crate::{Identity, LOCAL_DISK, MacAddr, Power, Variable, words::words};
 
 /// A machine known by name. What its group says is in it already; its own words count more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// Its host name: one DNS label, RFC 1123 § 2.1.
     pub name: String,
-    /// The hardware address that it boots from.
+    /// The hardware address that it boots from. Where the lab knows the machine by something else it is
+    /// [`MacAddr::UNKNOWN`] until who serves puts in what is known.
     pub mac: MacAddr,
+    /// What the lab knows the machine by where that is not its hardware address.
+    pub identity: Option<Identity>,
     /// The address reserved for it. Where another server gives out the addresses, the one that it is known to get, if
     /// any.
     pub address: Option<Ipv4Addr>,
@@ -43,6 +46,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether its hardware address is known.
+    pub fn is_met(&self) -> bool {
+        self.mac != MacAddr::UNKNOWN
+    }
+
     /// The profile that it boots by itself: its own, or once that was installed, its disk; none means the menu.
     pub fn boots(&self) -> Option<&str> {
         if self.installed { Some(LOCAL_DISK) } else { self.profile.as_deref() }

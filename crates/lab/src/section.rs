@@ -91,6 +91,11 @@ impl Refused {
 }
 
 impl<T> At<T> {
+    /// Another value at the same place.
+    pub(crate) fn map<U>(&self, change: impl FnOnce(&T) -> U) -> At<U> {
+        At { value: change(&self.value), span: self.span.clone(), key: self.key.clone() }
+    }
+
     /// Reads the value further; a refusal is noted and gives nothing.
     pub(crate) fn read<U>(
         self,

@@ -1,13 +1,14 @@
-//! What has become of the nodes since the lab was put in force: the channels that operators chose, and what was installed.
+//! What has become of the nodes since the lab was put in force: the channels that operators chose, what was installed, and
+//! which machines were met that the lab does not know by their hardware addresses.
 //!
-//! Both are held against what `lab.toml` says of the node. Once that says something else, the file has the last word and
+//! Each is held against what `lab.toml` says of the node. Once that says something else, the file has the last word and
 //! what was held against it is void: whoever edits the file need not know what was before.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Deserialize;
 
-use crate::{Lab, Node, check, problem::meant, versions};
+use crate::{Lab, MacAddr, Node, check, problem::meant, versions};
 
 /// What has become of the nodes, by their names.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -17,6 +18,7 @@ pub struct LabState {
     volatile: bool,
     channels: BTreeMap<String, Choice>,
     installed: BTreeMap<String, Installed>,
+    met: BTreeMap<String, Met>,
 }
 
 /// A channel that was chosen for a node.
@@ -35,6 +37,15 @@ struct Choice {
 struct Installed {
     profile: String,
     disk: String,
+}
+
+/// The machine that is a node which the lab does not know by its hardware address.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Met {
+    mac: String,
+    /// What the lab knew it by then.
+    known_by: String,
 }
 
 /// A choice as it came to be.
@@ -82,6 +93,9 @@ pub enum NoChoice {
         "nothing is installed on {0} by itself: in lab.toml it has no installer's profile, or no `install-to`"
     )]
     NoInstaller(String),
+    /// The lab itself says which machine it is.
+    #[error("{0} is known by its hardware address in lab.toml: to name another one, write it there")]
+    NamedByMac(String),
     /// That it was installed could not be remembered.
     #[error("nothing is installed by itself while the card cannot remember it: its data partition is amiss")]
     Volatile,
@@ -117,6 +131,13 @@ impl LabState {
             [node, profile].into_iter().try_for_each(plain)?;
             check::disk(disk).map_err(|_| StateError(format!("{disk:?} is no disk")))?;
         }
+        for (node, Met { mac, known_by }) in &state.met {
+            plain(node)?;
+            check::mac(mac).map_err(|_| StateError(format!("{mac:?} is no hardware address")))?;
+            if known_by.contains(|c: char| c != ' ' && !c.is_ascii_graphic()) {
+                return Err(StateError(format!("{known_by:?} is nothing to know a machine by")));
+            }
+        }
         Ok(state)
     }
 
@@ -133,6 +154,9 @@ impl LabState {
         }
         for (node, Installed { profile, disk }) in &self.installed {
             _ = write!(out, "\n[installed.{node:?}]\nprofile = {profile:?}\ndisk = {disk:?}\n");
+        }
+        for (node, Met { mac, known_by }) in &self.met {
+            _ = write!(out, "\n[met.{node:?}]\nmac = {mac:?}\nknown-by = {known_by:?}\n");
         }
         out
     }
@@ -201,19 +225,51 @@ impl LabState {
         Ok(disk)
     }
 
-    /// Forgets the choices that are void under `lab`, so that they do not come back to life with a later one. What was
+    /// Notes that the machine with this hardware address is the node of this name, where the lab knows that by something
+    /// else. The first one counts until it is forgotten, and a hardware address is one node's.
+    pub fn meet(&mut self, lab: &Lab, name: &str, mac: MacAddr) {
+        let known_by = lab.node_by_name(name).and_then(|node| node.identity.as_ref());
+        let Some(known_by) = known_by.map(ToString::to_string) else { return };
+        let known = self.met.get(name).is_some_and(|met| met.known_by == known_by);
+        let mac_text = mac.to_string();
+        let taken = lab.node_by_mac(mac).is_some()
+            || self.met.iter().any(|(other, met)| other != name && met.mac == mac_text);
+        if !known && !taken && check::mac(&mac_text).is_ok() {
+            self.met.insert(name.to_owned(), Met { mac: mac_text, known_by });
+        }
+    }
+
+    /// Forgets which machine the node of this name is: the next one that says what the lab knows it by is it. Gives the
+    /// hardware address that it had; none where it was not met yet.
+    ///
+    /// # Errors
+    /// When the lab knows it by its hardware address.
+    pub fn forget(&mut self, lab: &Lab, name: &str) -> Result<Option<String>, NoChoice> {
+        match named(lab, name)?.identity {
+            Some(_) => Ok(self.met.remove(name).map(|met| met.mac)),
+            None => Err(NoChoice::NamedByMac(name.to_owned())),
+        }
+    }
+
+    /// Forgets the choices and meetings that are void under `lab`, so that they do not come back to life with a later one. What was
     /// installed is remembered: a lab that was in force by mistake erases no disk once the right one is back.
     pub fn tidy(&mut self, lab: &Lab) {
         self.channels
             .retain(|name, choice| lab.node_by_name(name).is_some_and(|node| choice.stands(lab, node)));
+        self.met
+            .retain(|name, met| lab.node_by_name(name).is_some_and(|node| met.stands(lab, node).is_some()));
     }
 
-    /// The lab with what has become of it: each node follows the channel that counts, and is as installed as it is.
+    /// The lab with what has become of it: each node follows the channel that counts, is as installed as it is, and has the
+    /// hardware address that it was met with.
     pub fn applied(&self, lab: &Lab) -> Lab {
         let mut now = lab.clone();
         for (node, new) in lab.nodes.iter().zip(&mut now.nodes) {
             if let Some(choice) = self.channels.get(&node.name).filter(|choice| choice.stands(lab, node)) {
                 new.channel = Some(choice.channel.clone());
+            }
+            if let Some(mac) = self.met.get(&node.name).and_then(|met| met.stands(lab, node)) {
+                new.mac = mac;
             }
             let noted = self.installed.get(&node.name);
             new.installed = lab.erased(node).is_some()
@@ -235,6 +291,15 @@ impl Installed {
     /// Whether the lab still wants the same installed on the same disk.
     fn stands(&self, lab: &Lab, node: &Node) -> bool {
         node.profile.as_ref() == Some(&self.profile) && lab.erased(node) == Some(&self.disk)
+    }
+}
+
+impl Met {
+    /// The hardware address, where the lab still knows the node by what it was met by, and no other node by that address.
+    fn stands(&self, lab: &Lab, node: &Node) -> Option<MacAddr> {
+        let mac: MacAddr = self.mac.parse().ok()?;
+        let same = node.identity.as_ref()?.to_string() == self.known_by;
+        (same && lab.node_by_mac(mac).is_none()).then_some(mac)
     }
 }
 

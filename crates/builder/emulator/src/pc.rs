@@ -90,6 +90,17 @@ pub struct Pc<'a> {
     pub mac: &'a str,
     /// Its disks, in the order in which it finds them.
     pub disks: &'a [Disk],
+    /// What its board says it is.
+    pub marks: Marks<'a>,
+}
+
+/// What tells a machine from others of its kind (SMBIOS 3.7 § 7.2); what is left out is QEMU's own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Marks<'a> {
+    /// Its UUID.
+    pub uuid: Option<&'a str>,
+    /// Its serial number, without a comma.
+    pub serial: Option<&'a str>,
 }
 
 /// A disk of a machine.
@@ -119,6 +130,12 @@ impl Pc<'_> {
         let mut args = qemu.common();
         args.extend(strings(board.machine));
         args.extend(["-m".into(), self.memory_mib.to_string().into()]);
+        if let Some(uuid) = self.marks.uuid {
+            args.extend(strings(["-uuid", uuid]));
+        }
+        if let Some(serial) = self.marks.serial {
+            args.extend(["-smbios".into(), format!("type=1,serial={serial}").into()]);
+        }
         args.extend(netdev(self.hub));
         args.extend(["-device".into(), format!("{}{}", board.card, self.mac).into()]);
         if self.firmware == Firmware::UefiHttp {

@@ -8,7 +8,7 @@ mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pilotlight_lab::MacAddr;
+use pilotlight_lab::{Identity, MacAddr};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -84,14 +84,15 @@ pub fn import(store: &Store, address: &str) -> Result<Imported, ImportError> {
     let mut nodes = Vec::new();
     for (id, text) in &store.groups {
         let group: Group = read(&format!("groups/{id}.json"), text)?;
-        let Some(mac) = machine(id, &group, &mut notes) else { continue };
-        if !seen.insert(mac) {
+        let Some(machine) = machine(id, &group, &mut notes) else { continue };
+        if !seen.insert(machine.clone()) {
+            let (_, known_by) = machine;
             notes.push(format!(
-                "groups/{id}.json: {mac} is another group's already; a machine has one profile here"
+                "groups/{id}.json: {known_by} is another group's already; a machine has one profile here"
             ));
             continue;
         }
-        nodes.push(Value::Table(node(id, mac, &group, &profiles, &mut notes)));
+        nodes.push(Value::Table(node(id, machine, &group, &profiles, &mut notes)));
     }
     let mut lab = Table::new();
     let network = [("address", address), ("mode", "proxy")];
@@ -115,37 +116,48 @@ fn read<T: for<'a> Deserialize<'a>>(path: &str, text: &str) -> Result<T, ImportE
     serde_json::from_str(text).map_err(|source| ImportError::Json { path: path.to_owned(), source })
 }
 
-/// The one machine of a group.
-fn machine(id: &str, group: &Group, notes: &mut Vec<String>) -> Option<MacAddr> {
+/// What the one machine of a group is known by: the key of it, and its value as the lab has it.
+fn machine(id: &str, group: &Group, notes: &mut Vec<String>) -> Option<(&'static str, String)> {
     let path = format!("groups/{id}.json");
-    let Some(mac) = group.selector.get("mac") else {
-        let labels: Vec<&str> = group.selector.keys().map(String::as_str).collect();
-        let by = if labels.is_empty() { "nothing".to_owned() } else { labels.join(", ") };
-        notes.push(format!("{path}: it selects by {by}: here a machine is known by its hardware address, so name its machines"));
+    let key = ["mac", "uuid", "serial"].into_iter().find(|key| group.selector.contains_key(*key));
+    let labels = |without: &str| {
+        let others: Vec<&str> =
+            group.selector.keys().map(String::as_str).filter(|key| *key != without).collect();
+        others.join(", ")
+    };
+    let Some(key) = key else {
+        let by = if group.selector.is_empty() { "nothing".to_owned() } else { labels("") };
+        notes.push(format!("{path}: it selects by {by}: here each machine is known by its mac, uuid or serial, so name its machines"));
         return None;
     };
-    let others: Vec<&str> =
-        group.selector.keys().map(String::as_str).filter(|label| *label != "mac").collect();
-    if !others.is_empty() {
-        notes.push(format!("{path}: only its mac selects here, not {}", others.join(", ")));
+    if group.selector.len() > 1 {
+        notes.push(format!("{path}: only its {key} selects here, not {}", labels(key)));
     }
-    let parsed = mac.parse().ok();
-    if parsed.is_none() {
-        notes.push(format!("{path}: {mac:?} is no hardware address"));
+    let text = group.selector.get(key).map(String::as_str).unwrap_or_default();
+    let known_by = match key {
+        "mac" => text.parse::<MacAddr>().map(|mac| mac.to_string()).map_err(|fault| fault.to_string()),
+        "uuid" => Identity::uuid(text).map(|_| text.to_owned()),
+        _ => Identity::serial(text).map(|_| text.to_owned()),
+    };
+    match known_by {
+        Ok(known_by) => Some((key, known_by)),
+        Err(fault) => {
+            notes.push(format!("{path}: {fault}"));
+            None
+        }
     }
-    parsed
 }
 
 fn node(
     id: &str,
-    mac: MacAddr,
+    (key, known_by): (&str, String),
     group: &Group,
     profiles: &BTreeMap<&str, Profile>,
     notes: &mut Vec<String>,
 ) -> Table {
     let mut node = Table::new();
     node.insert("name".to_owned(), host_name(id).into());
-    node.insert("mac".to_owned(), mac.to_string().into());
+    node.insert(key.to_owned(), known_by.into());
     match profiles.get(group.profile.as_str()) {
         Some(profile) => {
             node.insert("profile".to_owned(), profile.name.clone().into());

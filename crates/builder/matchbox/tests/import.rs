@@ -27,6 +27,12 @@ fn store() -> Store {
             ("twice", r#"{"profile":"worker","selector":{"mac":"52:54:00:b2:2f:86"}}"#),
             ("rest", r#"{"profile":"live"}"#),
             ("board", r#"{"profile":"live","selector":{"uuid":"4c4c4544-0000","serial":"7"}}"#),
+            (
+                "box",
+                r#"{"profile":"live","selector":{"uuid":"4c4c4544-0042-3510-8052-b4c04f564433","serial":"7"}}"#,
+            ),
+            ("label", r#"{"profile":"live","selector":{"serial":"CZ 1234/A"}}"#),
+            ("everywhere", r#"{"profile":"live","selector":{"os":"installed"}}"#),
             ("odd", r#"{"profile":"none","selector":{"mac":"52:54:00:c3:61:77"}}"#),
         ]),
         profiles: texts([

@@ -7,8 +7,8 @@ use toml::de::DeValue;
 
 use super::{Seen, named::Named, profiles};
 use crate::{
-    Config, Disks, Loader, Mode, Network, Node, Power, PowerDevice, Profile, ProfileKind, Role, Variable,
-    check,
+    Config, Disks, Identity, Loader, MacAddr, Mode, Network, Node, Power, PowerDevice, Profile, ProfileKind,
+    Role, Variable, check,
     section::{At, Refused, Report, Section, kind},
 };
 
@@ -190,7 +190,7 @@ fn node(
 ) -> Option<Node> {
     let network = known.network;
     let name = section.needed(report, "name", "\"node1\"", check::node_name);
-    let mac = section.needed(report, "mac", "\"52:54:00:12:34:56\"", check::mac);
+    let known_by = known_by(&mut section, network, seen, report);
     let address_read = |text: &str| {
         let address = check::address(text)?;
         network.map_or(Ok(address), |network| check::for_another(network, address))
@@ -210,7 +210,6 @@ fn node(
     section.finish(report);
 
     let name = name.and_then(|at| seen.once("name", at, report));
-    let mac = mac.and_then(|at| seen.once("hardware address", at, report));
     let address = match address? {
         Some(at) => seen.once("address", at, report).map(Some),
         None => Some(None),
@@ -220,9 +219,11 @@ fn node(
     let [scratch, state] = disks.unwrap_or_default();
     fits(&words, scratch.as_ref().or(state.as_ref()), known, judged, report);
     let disks = Disks { scratch: scratch.map(|at| at.value), state: state.map(|at| at.value) };
+    let (mac, identity) = known_by?;
     Some(Node {
         name: name?,
-        mac: mac?,
+        mac,
+        identity,
         address: address?,
         group: group.map(|at| at.value),
         role: words.role,
@@ -240,6 +241,42 @@ fn node(
         install_to: install_to.map(|at| at.value),
         installed: false,
     })
+}
+
+/// What the node's machine is known by: its hardware address, or one thing in the place of that.
+fn known_by(
+    section: &mut Section<'_>,
+    network: Option<&Network>,
+    seen: &mut Seen,
+    report: &mut Report<'_>,
+) -> Option<(MacAddr, Option<Identity>)> {
+    let uuid = section.checked(report, "uuid", check::uuid);
+    let serial = section.checked(report, "serial", check::machine_serial);
+    if !section.has("uuid") && !section.has("serial") {
+        let mac = section.needed(report, "mac", "\"52:54:00:12:34:56\"", check::mac)?;
+        return seen.once("hardware address", mac, report).map(|mac| (mac, None));
+    }
+    let mac = section.checked(report, "mac", check::mac).map(|at| at.map(|_| ()));
+    if let Some(second) = mac.or(uuid.as_ref().filter(|_| serial.is_some()).map(|at| at.map(|_| ()))) {
+        let fault = Refused::new("a machine is known by one of `mac`, `uuid` and `serial`");
+        report.refuse(&second, fault.hint("leave the others out"));
+        return None;
+    }
+    let no_pool = network.is_some_and(|network| network.mode == Mode::Server && network.pool.is_none());
+    if let Some(serial) = serial.as_ref().filter(|_| no_pool) {
+        let fault =
+            Refused::new("a machine says its serial number once it has an address, and there is no pool");
+        report.refuse(serial, fault.hint("add `pool` to [network], or name the machine by its `uuid`"));
+        return None;
+    }
+    let identity = match (uuid, serial) {
+        (Some(uuid), _) => {
+            let one = seen.once("UUID", uuid.map(|uuid| uuid.sorted()), report).map(|_| uuid.value);
+            Identity::Uuid(one?)
+        }
+        (None, serial) => Identity::Serial(seen.once("serial number", serial?, report)?),
+    };
+    Some((MacAddr::UNKNOWN, Some(identity)))
 }
 
 /// Refuses a channel, a configuration or a disk that the node's profile knows nothing of. One that comes from a group is told

@@ -15,8 +15,6 @@ pub struct Client {
     pub architecture: Architecture,
     /// Whether iPXE is asking: option 77 holds `iPXE`, as raw bytes or in the form of RFC 3004.
     pub ipxe: bool,
-    /// The machine's UUID: option 97 without its leading type byte (RFC 4578 § 2.3).
-    pub uuid: Option<[u8; 16]>,
     /// Whether the firmware fetches its loader over HTTP: option 60 begins with `HTTPClient`.
     pub http_boot: bool,
 }
@@ -119,7 +117,7 @@ mod tests {
         let lab = pilotlight_lab::parse(&text).expect("a valid lab");
         let mac = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
         let architecture = Architecture::from_option_93(option_93);
-        let file = boot_file(&lab, &Client { mac, architecture, ipxe, uuid: None, http_boot })?;
+        let file = boot_file(&lab, &Client { mac, architecture, ipxe, http_boot })?;
         assert_eq!(file.server, Ipv4Addr::new(10, 77, 0, 1));
         assert!(file.file.len() < 128, "it fits the file field");
         Some(file.file)

@@ -27,7 +27,18 @@ pub fn describe(lab: &Lab, node: &Node) -> String {
 fn words(out: &mut String, lab: &Lab, node: &Node) {
     let mut line = |what: &str, value: &dyn fmt::Display| _ = writeln!(out, "{what:<12}{value}");
     line("name", &format_args!("{}.{}", node.name, lab.network.domain));
-    line("mac", &node.mac);
+    match &node.identity {
+        None => line("mac", &node.mac),
+        Some(identity) if node.is_met() => {
+            line("mac", &format_args!("{}, which has the {identity}", node.mac))
+        }
+        Some(identity) => {
+            line(
+                "mac",
+                &format_args!("that of the first machine with the {identity}; below stands {}", node.mac),
+            );
+        }
+    }
     match node.address {
         Some(address) => line("address", &format_args!("{address}/{}", lab.network.prefix)),
         None => line("address", &"from the wire's own DHCP server"),
@@ -87,7 +98,7 @@ fn loaders(out: &mut String, lab: &Lab, node: &Node) {
         ("UEFI arm64", Architecture::UefiArm64, false),
     ];
     for (what, architecture, http_boot) in firmware {
-        let client = Client { mac: node.mac, architecture, ipxe: false, uuid: None, http_boot };
+        let client = Client { mac: node.mac, architecture, ipxe: false, http_boot };
         if let Some(file) = boot_file(lab, &client) {
             _ = writeln!(out, "{:<12}{what}: {}", "loader", file.file);
         }

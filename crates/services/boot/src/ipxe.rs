@@ -19,13 +19,13 @@ const KEY_MILLISECONDS: u32 = 2_000;
 /// `netX` is the interface that was opened last, which is the one this script came over; a plain `${mac}` would
 /// be the first interface of a machine with several.
 pub fn boot_ipxe(lab: &Lab) -> String {
-    let machine = url::machine_script(lab);
+    let machine = machine(lab);
     format!(
         "#!ipxe\n\
          # Asks the Pi what this machine is to boot, three times at most.\n\
          set tries:int32 0\n\
          :ask\n\
-         chain --replace {machine}${{netX/mac:hexhyp}} ||\n\
+         chain --replace {machine} ||\n\
          inc tries\n\
          iseq ${{tries}} 3 && goto failed ||\n\
          sleep 5\n\
@@ -35,6 +35,28 @@ pub fn boot_ipxe(lab: &Lab) -> String {
          sleep 5\n\
          exit 1\n",
         server = lab.network.address,
+    )
+}
+
+/// Where a machine's own script is. It says more of itself than its hardware address where the lab knows any machine by
+/// that.
+fn machine(lab: &Lab) -> String {
+    let marks = if lab.recognises() { "&uuid=${uuid}&serial=${serial:uristring}" } else { "" };
+    format!("{}${{netX/mac:hexhyp}}{marks}", url::machine_script(lab))
+}
+
+/// `/ipxe?mac=…&uuid=…&serial=…` for a machine that was just recognised as `node` and has asked `asked` times since: it
+/// takes the address that is the node's, and asks once more.
+pub fn met_script(lab: &Lab, node: &Node, asked: u8) -> String {
+    format!(
+        "#!ipxe\n\
+         # Recognised as {name} by what it says of itself.\n\
+         echo This machine is {name}.\n\
+         sleep 1\n\
+         dhcp netX ||\n\
+         chain --replace {machine}&asked={asked}\n",
+        name = node.name,
+        machine = machine(lab),
     )
 }
 

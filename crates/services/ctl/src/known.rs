@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pilotlight_kit::{
-    Event,
-    lab::{self, Current},
-};
+use pilotlight_kit::{Event, lab};
 use pilotlight_lab::{Lab, paths};
 
 use crate::events;
@@ -28,7 +25,7 @@ pub(crate) struct Known {
 impl Known {
     /// The lab, with what has become of its nodes.
     pub(crate) fn lab(&self) -> anyhow::Result<Lab> {
-        Ok(Current::new(lab::load(&self.lab)?, &self.lab_state, &[]).now().as_ref().clone())
+        Ok(lab::load_now(&self.lab, &self.lab_state)?.as_ref().clone())
     }
 
     /// The log, oldest first.

@@ -9,6 +9,7 @@ mod channel;
 mod clock;
 mod dhcp;
 mod events;
+mod forget;
 mod install;
 mod known;
 mod line;
@@ -77,6 +78,8 @@ enum Verb {
     Channel(channel::Arguments),
     /// Says which nodes are installed at their next start from the network, and has one installed once more.
     Install(install::Arguments),
+    /// Says which machines were met as nodes that lab.toml knows by UUID or serial number, and forgets one.
+    Forget(forget::Arguments),
     /// Lets a node be given its certificates: for those whose profile does not do it by itself.
     Arm {
         /// Its name in lab.toml.
@@ -133,6 +136,7 @@ fn main() -> ExitCode {
         Verb::Node { machine, known } => node::print(&machine, &known),
         Verb::Channel(arguments) => channel::run(&arguments),
         Verb::Install(arguments) => install::run(&arguments),
+        Verb::Forget(arguments) => forget::run(&arguments),
         Verb::Arm { node, minutes, authority } => ca::arm(&authority, &node, minutes),
         Verb::Kubeconfig { out, authority } => ca::kubeconfig(&authority, out.as_deref()),
         Verb::Ca(verb) => ca::run(&verb),

@@ -1,8 +1,12 @@
 //! The server's decisions: one message in, what to do out.
 
 mod proxy;
+mod recognise;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use dhcproto::v4::{MessageType, Opcode};
 use pilotlight_boot::{Architecture, BootFile, Client, boot_file};
@@ -85,6 +89,8 @@ pub enum Destination {
 pub struct Server {
     lab: Lab,
     leases: Leases,
+    /// The nodes that machines were recognised as and that have no hardware address yet, and since when.
+    meetings: BTreeMap<String, Millis>,
 }
 
 /// Why a request gets no answer: a fixed name for counting, and words.
@@ -94,7 +100,13 @@ impl Server {
     /// A server without a lease.
     pub fn new(lab: Lab) -> Self {
         let leases = Leases::new(&lab);
-        Self { lab, leases }
+        Self { lab, leases, meetings: BTreeMap::new() }
+    }
+
+    /// Goes by `lab` from here on: the same one, of which more is known by now.
+    pub fn learn(&mut self, lab: Lab) {
+        self.meetings.retain(|name, _| lab.node_by_name(name).is_some_and(|node| !node.is_met()));
+        self.lab = lab;
     }
 
     /// The pool, to take up leases from before a restart.
@@ -109,7 +121,14 @@ impl Server {
 
     /// Decides about one UDP payload that came in on port 67.
     pub fn handle(&mut self, now: Millis, payload: &[u8]) -> Actions {
-        self.handled(payload, |server, packet| server.decide(now, packet))
+        let mut met = None;
+        let mut actions = self.handled(payload, |server, packet| {
+            let (event, wait) = server.recognise(now, packet).unzip();
+            met = event;
+            if wait == Some(true) { Ok(Actions::default()) } else { server.decide(now, packet) }
+        });
+        actions.events.extend(met);
+        actions
     }
 
     /// Decides about one UDP payload that came in on port 4011, where firmware asks that has its address already.
@@ -415,7 +434,6 @@ impl Server {
             // Firmware that does not say is a BIOS: the option came with UEFI.
             architecture: Architecture::from_option_93(packet.number16(93).unwrap_or(0)),
             ipxe: firmware == Firmware::Ipxe,
-            uuid: uuid(packet),
             http_boot: firmware == Firmware::Http,
         };
         match boot_file(&self.lab, &client) {
@@ -431,13 +449,6 @@ impl Server {
         let name = self.lab.node_by_mac(packet.mac).map(|node| node.name.as_str());
         event.mac(packet.mac).node(name)
     }
-}
-
-/// Option 97: a zero byte, then the machine's UUID.
-fn uuid(packet: &Packet) -> Option<[u8; 16]> {
-    let (kind, uuid) = packet.option(97)?.split_first()?;
-    (*kind == 0).then_some(())?;
-    uuid.try_into().ok()
 }
 
 /// Says in the event what the firmware is told to fetch.

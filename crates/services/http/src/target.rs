@@ -1,6 +1,6 @@
 //! What a request's target means. Strict: what nobody writes in good faith is refused, not repaired.
 
-use pilotlight_lab::MacAddr;
+use pilotlight_lab::{MacAddr, Marks};
 
 /// The longest path that is looked at, in bytes.
 pub const LONGEST_PATH: usize = 1024;
@@ -15,7 +15,7 @@ pub enum Target {
     /// `/grub/grub.cfg…`: what a GRUB that came by HTTP looks for, by its name from `grub.cfg` on.
     Grub(String),
     /// `/ipxe?mac=…`: the script of one machine, or of any when the address is left out.
-    Script(Option<MacAddr>),
+    Script(Asking),
     /// `/node/MAC/NAME`: one of the texts that tell a node what it is to be.
     Node(MacAddr, String),
     /// `/node/MAC/ready` and `/node/MAC/disk`, for POST: a node says what has become of it.
@@ -44,6 +44,17 @@ pub enum Target {
     Blob(String),
     /// `/healthz`: whether the server answers.
     Health,
+}
+
+/// The machine that asks for its script, by what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Asking {
+    /// `mac`: its hardware address.
+    pub mac: Option<MacAddr>,
+    /// `uuid` and `serial`; what is no UUID counts as nothing.
+    pub marks: Marks,
+    /// `asked`: how often it has asked since it was recognised by these.
+    pub asked: u8,
 }
 
 /// What a node reports.
@@ -120,7 +131,7 @@ impl Target {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         match segments.as_slice() {
             ["boot.ipxe"] => Ok(Self::Boot),
-            ["ipxe"] => Ok(Self::Script(mac_of(query.unwrap_or_default())?)),
+            ["ipxe"] => asking(query.unwrap_or_default()).map(Self::Script),
             ["node", mac, name] if !name.is_empty() => {
                 let mac = mac.parse().map_err(|_| TargetError::Unknown)?;
                 Ok(match *name {
@@ -162,7 +173,7 @@ impl Target {
     /// The machine that the target names.
     pub fn mac(&self) -> Option<MacAddr> {
         match self {
-            Self::Script(mac) | Self::Matchbox(_, mac) => *mac,
+            Self::Script(Asking { mac, .. }) | Self::Matchbox(_, mac) => *mac,
             Self::Node(mac, _) | Self::Report(mac, _) | Self::Token(mac) | Self::Certificate(mac) => {
                 Some(*mac)
             }
@@ -238,6 +249,18 @@ fn read_pairs(text: &str, read: fn(&str) -> Result<String, TargetError>) -> Vec<
     text.split('&').filter(|pair| !pair.is_empty()).filter_map(pair).collect()
 }
 
+fn asking(query: &str) -> Result<Asking, TargetError> {
+    let mac = mac_of(query)?;
+    let said = |name: &str| {
+        pairs(query)
+            .into_iter()
+            .find(|(known, value)| known == name && !value.is_empty())
+            .map(|(_, value)| value)
+    };
+    let marks = Marks { uuid: said("uuid").and_then(|text| text.parse().ok()), serial: said("serial") };
+    Ok(Asking { mac, marks, asked: said("asked").and_then(|text| text.parse().ok()).unwrap_or(0) })
+}
+
 fn mac_of(query: &str) -> Result<Option<MacAddr>, TargetError> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix("mac="));
     // An iPXE that has no such setting leaves the value empty.
@@ -268,10 +291,25 @@ mod tests {
         check("/grub/grub.cfg", Ok(Target::Grub("grub.cfg".to_owned())));
         check("/assets/grub/grub.cfg-0A4D000C", Ok(Target::Grub("grub.cfg-0A4D000C".to_owned())));
         check("/grub/x86_64-efi/command.lst", Err(Unknown));
-        check("/ipxe", Ok(Target::Script(None)));
-        check("/ipxe?mac=", Ok(Target::Script(None)));
-        check("/ipxe?mac=52-54-00-12-34-56", Ok(Target::Script(Some(mac))));
-        check("/ipxe?a=b&mac=52%3A54%3a00:12:34:56&c", Ok(Target::Script(Some(mac))));
+        let script = |mac: Option<MacAddr>, uuid: Option<&str>, serial: Option<&str>, asked: u8| {
+            let uuid = uuid.map(|text| text.parse().unwrap());
+            Ok(Target::Script(Asking {
+                mac,
+                marks: Marks { uuid, serial: serial.map(str::to_owned) },
+                asked,
+            }))
+        };
+        check("/ipxe", script(None, None, None, 0));
+        check("/ipxe?mac=", script(None, None, None, 0));
+        check("/ipxe?mac=52-54-00-12-34-56", script(Some(mac), None, None, 0));
+        check("/ipxe?a=b&mac=52%3A54%3a00:12:34:56&c", script(Some(mac), None, None, 0));
+        let uuid = "4c4c4544-0042-3510-8052-b4c04f564433";
+        check(
+            &format!("/ipxe?mac=52-54-00-12-34-56&uuid={uuid}&serial=CZ%201%2FA&asked=2"),
+            script(Some(mac), Some(uuid), Some("CZ 1/A"), 2),
+        );
+        check("/ipxe?uuid=&serial=&asked=x", script(None, None, None, 0));
+        check("/ipxe?uuid=4c4c4544&serial=%zz&asked=256", script(None, None, None, 0));
         check("/ipxe?mac=52-54", Err(Mac));
         check("/ipxe?mac=%zz", Err(Escape));
         let page = |name: &str| Ok(Target::Node(mac, name.to_owned()));

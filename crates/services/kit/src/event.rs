@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use pilotlight_lab::MacAddr;
+use pilotlight_lab::{MacAddr, Recognised};
 use serde::{Deserialize, Serialize};
 
 /// How a decision came out.
@@ -51,9 +51,21 @@ pub struct Event {
 }
 
 impl Event {
+    /// The stage of what tells whom a machine was recognised as.
+    pub const MET: &str = "met";
+
     /// A decision that was carried out.
     pub fn ok(service: &str, stage: &str) -> Self {
         Self::new(service, stage, Outcome::Ok, None)
+    }
+
+    /// Whom the machine with this hardware address was recognised as.
+    pub fn met(service: &str, recognised: Recognised<'_>, mac: MacAddr) -> Self {
+        let event = match (recognised, recognised.doubt()) {
+            (Recognised::AsAnother(_), doubt) => Self::failed(service, Self::MET, doubt.unwrap_or_default()),
+            (Recognised::AsNew(node), _) => Self::ok(service, Self::MET).node(Some(&node.name)),
+        };
+        event.mac(mac)
     }
 
     /// Something left undone on purpose.
@@ -66,9 +78,9 @@ impl Event {
         Self::new(service, stage, Outcome::Failed, Some(reason.to_string()))
     }
 
-    /// Names the machine.
+    /// Names the machine, by a hardware address that is known.
     pub fn mac(mut self, mac: MacAddr) -> Self {
-        self.mac = Some(mac.to_string());
+        self.mac = (mac != MacAddr::UNKNOWN).then(|| mac.to_string());
         self
     }
 

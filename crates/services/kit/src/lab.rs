@@ -51,6 +51,14 @@ pub fn load(path: &Path) -> Result<Lab, LoadError> {
     })
 }
 
+/// Reads the lab at `path` with what has become of its nodes by the state at `state`, once.
+///
+/// # Errors
+/// As [`load`] does. A state that cannot be read counts as [`Current::faults`] says.
+pub fn load_now(path: &Path, state: &Path) -> Result<Rc<Lab>, LoadError> {
+    Ok(Current::new(load(path)?, state, &[]).now())
+}
+
 /// A lab, what becomes of its nodes while it is in force, and what the Pi has for them: each start of a machine is decided by
 /// what is known then.
 #[derive(Debug)]
@@ -110,6 +118,11 @@ impl Current {
             *seen = self.read(stamps);
         }
         Rc::clone(&seen.lab)
+    }
+
+    /// The same as [`Current::now`] gave last, without a look at any file: for what is told of a machine, not decided.
+    pub fn last(&self) -> Rc<Lab> {
+        Rc::clone(&self.seen.borrow().lab)
     }
 
     /// What is wrong with what was found last, each fault told once. Until a state is mended, no channel counts as chosen, and

@@ -6,6 +6,7 @@ use pilotlight_kit::{
     Event, Outcome,
     events::{LONGEST_DATAGRAM, LONGEST_EVENT},
 };
+use pilotlight_lab::MacAddr;
 
 /// The longest name of a service or a stage.
 const LONGEST_NAME: usize = 32;
@@ -85,6 +86,8 @@ pub struct Taken {
     pub line: Vec<u8>,
     /// The node that was given what it needs to be installed without a question, where the event tells of that.
     pub installs: Option<String>,
+    /// The node that a machine was recognised as, and the machine's hardware address, where the event tells of that.
+    pub meets: Option<(String, MacAddr)>,
     /// What the event tells of a node's start, where it does.
     pub starts: Option<(Start, String)>,
 }
@@ -162,8 +165,11 @@ fn rewritten(line: &[u8], uid: u32, services: &[Option<String>]) -> Result<Taken
         ["on", "cycle"].iter().any(|stage| done("power", stage)) && !event.facts.contains_key("already");
     let start = if boots { Some(Start::Booted) } else { switched.then_some(Start::SwitchedOn) };
     let (installs, node) = (done("http", "install"), event.node.as_ref());
+    let met = ["dhcp", "http"].iter().any(|service| done(service, Event::MET));
+    let mac = event.mac.as_deref().filter(|_| met).and_then(|mac| mac.parse().ok());
+    let meets = node.and_then(|node| Some((node.clone(), mac?)));
     let starts = start.and_then(|start| node.map(|node| (start, node.clone())));
-    Ok(Taken { line, installs: node.filter(|_| installs).cloned(), starts })
+    Ok(Taken { line, installs: node.filter(|_| installs).cloned(), meets, starts })
 }
 
 fn is_name(text: &str) -> bool {
@@ -216,6 +222,31 @@ mod tests {
             (903, event("http", "install", "ok", "nodes")),
         ] {
             assert_eq!(installs(uid, other.clone()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn meetings_are_found_among_other_events() {
+        let event = |service: &str, stage: &str, outcome: &str, mac: &str| {
+            format!(
+                "{{\"service\":\"{service}\",\"stage\":\"{stage}\",\"outcome\":\"{outcome}\",\"node\":\"one\",\"mac\":{mac:?}}}"
+            )
+        };
+        let meets = |uid: u32, event: String| -> Option<(String, MacAddr)> {
+            intake().lines(event.as_bytes(), Some(uid)).unwrap().next()?.ok()?.meets
+        };
+        let expect = Some(("one".to_owned(), MacAddr([0x52, 0x54, 0, 0, 0, 1])));
+        let mac = "52:54:00:00:00:01";
+        assert_eq!(meets(901, event("dhcp", "met", "ok", mac)), expect);
+        assert_eq!(meets(903, event("http", "met", "ok", mac)), expect);
+        for (uid, other) in [
+            (901, event("http", "met", "ok", mac)),
+            (903, event("web", "met", "ok", mac)),
+            (901, event("dhcp", "ack", "ok", mac)),
+            (901, event("dhcp", "met", "failed", mac)),
+            (901, event("dhcp", "met", "ok", "52:54")),
+        ] {
+            assert_eq!(meets(uid, other.clone()), None, "{other}");
         }
     }
 

@@ -15,13 +15,18 @@ pub enum Wish<'a> {
         /// The node.
         node: &'a str,
     },
+    /// It is to be forgotten which machine the node of this name is.
+    Forget {
+        /// The node.
+        node: &'a str,
+    },
 }
 
 impl<'a> Wish<'a> {
     /// The longest line, in bytes.
     pub const LONGEST: usize = 256;
 
-    /// Reads `channel NODE [CHANNEL]` or `install NODE`.
+    /// Reads `channel NODE [CHANNEL]`, `install NODE` or `forget NODE`.
     ///
     /// # Errors
     /// What is wrong with anything else.
@@ -33,7 +38,8 @@ impl<'a> Wish<'a> {
                 Ok(Self::Channel { node, channel: Some(channel) })
             }
             ["install", node] if !node.is_empty() => Ok(Self::Install { node }),
-            _ => Err("write `channel NODE`, `channel NODE CHANNEL` or `install NODE`"),
+            ["forget", node] if !node.is_empty() => Ok(Self::Forget { node }),
+            _ => Err("write `channel NODE`, `channel NODE CHANNEL`, `install NODE` or `forget NODE`"),
         }
     }
 }
@@ -48,6 +54,7 @@ mod tests {
         assert_eq!(Wish::parse("channel one beta"), channel("one", Some("beta")));
         assert_eq!(Wish::parse("channel one"), channel("one", None));
         assert_eq!(Wish::parse("install one"), Ok(Wish::Install { node: "one" }));
+        assert_eq!(Wish::parse("forget one"), Ok(Wish::Forget { node: "one" }));
         for wrong in [
             "",
             "channel",
@@ -58,6 +65,7 @@ mod tests {
             "install",
             "install one two",
             "install ",
+            "forget",
         ] {
             assert!(Wish::parse(wrong).is_err(), "{wrong:?}");
         }

@@ -360,6 +360,10 @@ impl Desk {
 
     fn arm(&mut self, name: &str, by: Arming, window: u64, now: Now<'_>) -> Result<Record, No> {
         let node = now.lab.node_by_name(name).ok_or_else(|| no(format!("the lab has no node {name:?}")))?;
+        if !node.is_met() {
+            let fault = "was not met yet, and its token is bound to its hardware address: start it once, and arm it then";
+            return Err(no(format!("{name} {fault}")));
+        }
         let address = node.address.ok_or_else(|| {
             no(format!(
                 "{name} has no address of its own, which its token is bound to: give it one in lab.toml"

@@ -29,6 +29,11 @@ pub enum MeansFault {
     /// Its entry does not say.
     #[error("nothing switches {0}: in lab.toml it has no `power`")]
     Nothing(String),
+    /// The hardware address that it would be woken by is not known.
+    #[error(
+        "{0} was not met yet, and so the Pi does not know the hardware address to wake: switch it on by hand once"
+    )]
+    NotMet(String),
     /// There is no such device.
     #[error("there is no power device {0:?} in lab.toml")]
     NoDevice(String),
@@ -60,6 +65,7 @@ impl<'a> Means<'a> {
         let node = lab.node_by_name(node).ok_or_else(|| MeansFault::NoNode(node.to_owned()))?;
         let (name, target, kind) = match node.power.as_ref() {
             None => return Err(MeansFault::Nothing(node.name.clone())),
+            Some(Power::WakeOnLan) if !node.is_met() => return Err(MeansFault::NotMet(node.name.clone())),
             Some(Power::WakeOnLan) => return Ok((node, Self::Wake(node.mac))),
             Some(Power::Outlet { device, outlet }) => {
                 (device, Target::Outlet(*outlet), DeviceKind::WebSwitch)

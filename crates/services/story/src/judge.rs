@@ -93,7 +93,12 @@ fn unheard(setting: &Setting<'_>) -> Judgement {
         ),
         (strangers, None) => format!("these have asked: {}", strangers.join(", ")),
     };
-    judgement(State::Unheard, "it never asked for an address", Some(&advice))
+    let node = setting.machine.name.as_ref().and_then(|name| setting.lab.node_by_name(name));
+    let words = match node.filter(|node| !node.is_met()).and_then(|node| node.identity.as_ref()) {
+        Some(identity) => format!("no machine with the {identity} has asked for anything"),
+        None => "it never asked for an address".to_owned(),
+    };
+    judgement(State::Unheard, words, Some(&advice))
 }
 
 fn address(last: &Step, steps: &[Step], reached: Stage, setting: &Setting<'_>) -> Judgement {

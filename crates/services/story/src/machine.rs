@@ -40,6 +40,7 @@ impl Machine {
 impl std::fmt::Display for Machine {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.name {
+            Some(name) if self.mac == MacAddr::UNKNOWN => write!(out, "{name} (not met yet)"),
             Some(name) => write!(out, "{name} ({})", self.mac),
             None => write!(out, "{}", self.mac),
         }

@@ -380,7 +380,7 @@ impl Pi {
             target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         match Target::parse(path, query).ok()? {
             Target::Boot => Some(pilotlight_boot::boot_ipxe(&self.lab).into_bytes()),
-            Target::Script(mac) => Some(pilotlight_boot::ipxe_script(&self.lab, mac).into_bytes()),
+            Target::Script(asking) => Some(pilotlight_boot::ipxe_script(&self.lab, asking.mac).into_bytes()),
             Target::Asset(file) if SYSTEM.ends_with(&file) => Some(SYSTEM_BYTES.to_vec()),
             _ => None,
         }

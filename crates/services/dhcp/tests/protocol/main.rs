@@ -7,5 +7,6 @@ mod exactness;
 mod exchange;
 mod options;
 mod proxy;
+mod recognise;
 mod relay;
 mod roms;

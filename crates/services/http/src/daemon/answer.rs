@@ -3,12 +3,13 @@
 use std::{fs::File, io, net::IpAddr, ops::Range, sync::Arc, time::Instant};
 
 use pilotlight_http::{
-    HeadError, Method, Reply, Request, Selected, Selection, Target, TargetError, select, select::Conditions,
-    target::pairs,
+    HeadError, Method, Reply, Request, Selected, Selection, Target, TargetError, select,
+    select::Conditions,
+    target::{Asking, pairs},
 };
 use pilotlight_kit::beneath::BeneathError;
 use pilotlight_lab::{
-    ConfigKind, Lab, MacAddr, Node,
+    ConfigKind, Lab, MacAddr, Node, Recognised,
     registry::{self, Manifest},
 };
 use pilotlight_provision::PRESEED;
@@ -22,6 +23,10 @@ use crate::{
 const TEXT: &str = "text/plain; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
 pub(crate) const NOBODY: &str = "no node has this hardware address";
+
+/// How often a machine that was recognised asks once more before it gets the script of one without a name: the card may be
+/// full, or gone.
+const MOST_ASKED: u8 = 5;
 
 /// What an answer carries.
 #[derive(Debug)]
@@ -129,7 +134,7 @@ fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer 
     match target {
         Target::Autoexec => rendered(pilotlight_boot::autoexec_ipxe(lab)),
         Target::Boot => rendered(pilotlight_boot::boot_ipxe(lab)),
-        Target::Script(mac) => rendered(pilotlight_boot::ipxe_script(lab, *mac)),
+        Target::Script(asking) => script(site, lab, asking, request),
         Target::Grub(name) => grub(lab, name),
         Target::Health => rendered("ok\n".to_owned()),
         Target::Registry => rendered("{}\n".to_owned()),
@@ -153,6 +158,21 @@ fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer 
         Target::Asset(_) | Target::Blob(_) | Target::Manifest { .. } => refusal(404, TargetError::Unknown),
         Target::Report(..) | Target::Token(_) | Target::Certificate(_) => refusal(404, TargetError::Unknown),
     }
+}
+
+/// The script of a machine. One that is recognised by what it says of itself asks once more, when it is known by its
+/// hardware address: it takes a moment until that is written down.
+fn script(site: &Site, lab: &Lab, asking: &Asking, request: &Request) -> Answer {
+    let recognised = asking.mac.and_then(|mac| Some((mac, lab.recognise(mac, &asking.marks)?)));
+    if let Some((mac, recognised)) = recognised.filter(|_| request.method == Method::Get) {
+        site.recognised(mac, recognised);
+        if let Recognised::AsNew(node) = recognised
+            && asking.asked < MOST_ASKED
+        {
+            return rendered(pilotlight_boot::met_script(lab, node, asking.asked + 1));
+        }
+    }
+    rendered(pilotlight_boot::ipxe_script(lab, asking.mac))
 }
 
 fn grub(lab: &Lab, name: &str) -> Answer {

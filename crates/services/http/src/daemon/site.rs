@@ -17,7 +17,7 @@ use pilotlight_kit::{
     drops::Drops,
     lab::Current,
 };
-use pilotlight_lab::{Lab, MacAddr, Node};
+use pilotlight_lab::{Lab, MacAddr, Node, Recognised};
 use pilotlight_provision::Provision;
 
 pub(crate) const SERVICE: &str = "http";
@@ -152,6 +152,11 @@ impl Site {
         self.emit(event, from, Some(node.mac));
     }
 
+    /// Tells whom the machine `mac` was recognised as.
+    pub(crate) fn recognised(&self, mac: MacAddr, recognised: Recognised<'_>) {
+        self.hold(Event::met(SERVICE, recognised, mac));
+    }
+
     /// Counts something that was dropped, and tells of it now and then.
     pub(crate) fn dropped(&self, reason: &'static str, address: IpAddr) {
         if let Some(count) = self.drops.borrow_mut().count(reason, self.started.elapsed()) {
@@ -194,12 +199,13 @@ impl Site {
 
     fn emit(&self, mut event: Event, address: IpAddr, mac: Option<MacAddr>) {
         event = event.fact("address", address.to_string());
+        let lab = self.lab.last();
         let by_address = match address {
-            IpAddr::V4(address) => self.lab.in_force().node_by_address(address),
+            IpAddr::V4(address) => lab.node_by_address(address),
             IpAddr::V6(_) => None,
         };
         // What the target names counts more: an installer may run with another address.
-        let node = mac.map_or(by_address, |mac| self.lab.in_force().node_by_mac(mac));
+        let node = mac.map_or(by_address, |mac| lab.node_by_mac(mac));
         if let Some(mac) = mac.or(node.map(|node| node.mac)) {
             event = event.mac(mac);
         }

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use pilotlight_kit::{Event, Events, assets, keep, lab};
-use pilotlight_lab::{Chosen, Lab, LabState};
+use pilotlight_lab::{Chosen, Lab, LabState, MacAddr};
 use pilotlight_lab_state::Wish;
 
 use crate::SERVICE;
@@ -64,6 +64,11 @@ impl Desk {
         self.noted("installed", Some(node), |state, lab| state.install(lab, node));
     }
 
+    /// Notes that the machine `mac` was recognised as the node of this name.
+    pub(crate) fn met(&self, node: &str, mac: MacAddr) {
+        self.noted("met", Some(node), |state, lab| state.meet(lab, node, mac));
+    }
+
     /// Changes the state for somebody who does not wait for an answer, and tells what became of it where it matters.
     fn noted(&self, stage: &str, node: Option<&str>, change: impl Fn(&mut LabState, &Lab)) {
         let changed = self.change(|state, lab| {
@@ -107,6 +112,18 @@ impl Desk {
                     self.tell(Event::ok(SERVICE, "armed").node(Some(node)).fact("disk", disk.as_str()));
                 }
                 Ok(format!("{node} is installed at its next start from the network, and its {disk} ERASED"))
+            }
+            Wish::Forget { node } => {
+                let (mac, changed) = self.change(|state, lab| Ok(state.forget(lab, node)?))?;
+                if changed {
+                    self.tell(Event::ok(SERVICE, "forgotten").node(Some(node)));
+                }
+                Ok(match mac {
+                    Some(mac) => {
+                        format!("{mac} is not {node} any more: the next machine that lab.toml means is")
+                    }
+                    None => format!("no machine was met as {node} yet"),
+                })
             }
         }
     }

@@ -114,13 +114,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             let now = started.elapsed();
             let mut keep = |taken: Result<Taken, Refusal>| {
                 let reason = match taken {
-                    Ok(Taken { line, installs, starts }) => {
+                    Ok(Taken { line, installs, meets, starts }) => {
                         if let (Some((start, node)), Some(witness)) = (starts, &witness) {
                             witness.saw(start, &node);
                         }
                         // Whatever the log can bear of a flood.
                         if let Some(node) = installs {
                             desk.installed(&node);
+                        }
+                        if let Some((node, mac)) = meets {
+                            desk.met(&node, mac);
                         }
                         if allowances.take(uid.unwrap_or_default(), line.len() as u64, now) {
                             return journal.append(&line, now);

@@ -46,6 +46,9 @@ struct Arguments {
     /// The lab in force.
     #[arg(long, value_name = "FILE", default_value = paths::LAB)]
     lab: PathBuf,
+    /// What has become of its nodes since.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB_STATE)]
+    lab_state: PathBuf,
     /// There once the time is trusted.
     #[arg(long, value_name = "FILE", default_value = paths::CLOCK_SET)]
     clock_set: PathBuf,
@@ -150,7 +153,7 @@ fn serve(
     stream.set_write_timeout(Some(PATIENCE))?;
     let caller = caller(arguments, stream)?;
     let line = read_line(stream).context("no question came")?;
-    let lab = lab::load(&arguments.lab)?;
+    let lab = lab::load_now(&arguments.lab, &arguments.lab_state)?;
     let trust = if arguments.clock_set.exists() { TimeTrust::Trusted } else { TimeTrust::Untrusted };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let boot = pilotlight_kit::event::since_power_on_ms() / 1000;

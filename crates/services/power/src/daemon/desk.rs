@@ -27,8 +27,8 @@ const MOST_WORDS: usize = 400;
 /// What is needed to answer.
 #[derive(Debug)]
 pub(crate) struct Desk {
-    /// The file of the lab in force.
-    lab: PathBuf,
+    /// The file of the lab in force, and that of what has become of its nodes since.
+    lab: (PathBuf, PathBuf),
     keys: Keys,
     /// What is kept is gone with the Pi's next start.
     forgets: bool,
@@ -38,7 +38,8 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(lab: PathBuf, keys: Keys, forgets: bool, events: Events) -> Self {
+    /// `lab` is the lab in force, and what has become of its nodes since.
+    pub(crate) fn new(lab: (PathBuf, PathBuf), keys: Keys, forgets: bool, events: Events) -> Self {
         Self { lab, keys, forgets, events, busy: Mutex::default() }
     }
 
@@ -62,7 +63,7 @@ impl Desk {
 
     fn answer(&self, text: &str) -> anyhow::Result<String> {
         let question = Question::parse(text).map_err(|fault| anyhow!(fault))?;
-        let lab = lab::load(&self.lab)?;
+        let lab = lab::load_now(&self.lab.0, &self.lab.1)?;
         match question {
             Question::Status { node } => self.status(&lab, node),
             Question::Switch { node, wish } => {

@@ -45,6 +45,9 @@ struct Arguments {
     /// The lab in force.
     #[arg(long, value_name = "FILE", default_value = paths::LAB)]
     lab: PathBuf,
+    /// What has become of its nodes since.
+    #[arg(long, value_name = "FILE", default_value = paths::LAB_STATE)]
+    lab_state: PathBuf,
     /// What `init` found on the card.
     #[arg(long, value_name = "FILE", default_value = paths::CARD_STATUS)]
     card: PathBuf,
@@ -74,7 +77,12 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     listener.set_nonblocking(true).context("cannot set up the socket")?;
     let forgets = card::forgets(&arguments.card);
-    let desk = Desk::new(arguments.lab, Keys::new(arguments.state), forgets, Events::new(&arguments.events));
+    let desk = Desk::new(
+        (arguments.lab, arguments.lab_state),
+        Keys::new(arguments.state),
+        forgets,
+        Events::new(&arguments.events),
+    );
     let desk = Arc::new(desk);
     let mut served: Vec<JoinHandle<()>> = Vec::new();
     systemd::ready("Answering");

@@ -486,7 +486,7 @@ impl Server {
         if let Some(peer) = peer {
             event = event.fact("address", peer.ip().to_string());
             if let IpAddr::V4(address) = peer.ip()
-                && let Some(node) = self.files.lab.in_force().node_by_address(address)
+                && let Some(node) = self.files.lab.last().node_by_address(address)
             {
                 event = event.node(Some(&node.name)).mac(node.mac);
             }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Parser;
-use pilotlight_kit::{Events, event::since_power_on_ms, signals, systemd};
+use pilotlight_kit::{Events, event::since_power_on_ms, lab::Current, signals, systemd};
 use pilotlight_lab::{Lab, paths};
 
 /// The DHCP server of a Pilotlight.
@@ -23,6 +23,9 @@ struct Arguments {
     /// The lab in force
     #[arg(long, value_name = "FILE", default_value = paths::LAB)]
     lab: PathBuf,
+    /// What has become of its nodes since
+    #[arg(long, value_name = "FILE", default_value = paths::LAB_STATE)]
+    lab_state: PathBuf,
     /// The interface to serve, instead of the lab's
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
@@ -44,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     // Before any thread starts: threads inherit the signal mask.
     let stop = signals::stop_requests().context("wait for the request to stop")?;
-    let lab = read_lab(&arguments)?;
+    let lab = Current::new(read_lab(&arguments)?, &arguments.lab_state, &[]);
     let events = Events::new(&arguments.events);
     let (store, leases) = journal::Store::open(&arguments.state, since_power_on_ms(), &events);
     let control = control::Control::open(systemd::listen_fds(), arguments.control.as_deref())?;

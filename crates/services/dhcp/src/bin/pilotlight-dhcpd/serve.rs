@@ -1,5 +1,7 @@
 //! The loop: waits for packets, for the card, for the interface and for the end.
 
+mod others;
+
 use std::{
     fs::Permissions,
     net::SocketAddrV4,
@@ -8,6 +10,7 @@ use std::{
         unix::fs::PermissionsExt as _,
     },
     path::PathBuf,
+    rc::Rc,
     sync::Arc,
 };
 
@@ -18,10 +21,9 @@ use pilotlight_dhcp::{
     guard::Guard,
     packet::Packet,
     server::{Actions, Outgoing, Port, Server},
-    survey::{Step, Survey},
+    survey::Survey,
 };
-use pilotlight_kit::{Event, Events, Outcome, event::since_power_on_ms, systemd};
-use pilotlight_lab::Lab;
+use pilotlight_kit::{Event, Events, Outcome, event::since_power_on_ms, lab::Current, systemd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
@@ -74,7 +76,7 @@ struct Held {
 
 /// The server and everything it needs.
 pub(crate) struct Daemon {
-    lab: Lab,
+    lab: Current,
     server: Server,
     events: Arc<Events>,
     committer: Committer,
@@ -97,7 +99,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn new(
-        lab: Lab,
+        lab: Current,
         events: Events,
         store: Store,
         leases: &[Restored],
@@ -106,7 +108,7 @@ impl Daemon {
     ) -> anyhow::Result<Self> {
         let events = Arc::new(events);
         let mut daemon = Self {
-            server: Server::new(lab.clone()),
+            server: Server::new(lab.now().as_ref().clone()),
             lab,
             committer: Committer::start(store, Arc::clone(&events))?,
             events,
@@ -221,13 +223,13 @@ impl Daemon {
 
     /// Compares the interface with what it was: it may have come, gone, or come back as another one.
     fn look(&mut self) -> anyhow::Result<()> {
-        let network = &self.lab.network;
+        let network = &self.lab.in_force().network;
         let link = Link::find(&network.interface, network.address).context("list the network interfaces")?;
         if let Some(serving) = &mut self.serving {
             match link {
                 Some(link) if link.is_same(&serving.wire.link) => {
                     if link.running && !serving.wire.link.running {
-                        serving.guard.link_up(&self.lab);
+                        serving.guard.link_up(self.lab.in_force());
                     }
                     serving.wire.link = link;
                     return Ok(());
@@ -238,7 +240,7 @@ impl Daemon {
         let Some(link) = link.filter(|link| link.addressed) else { return Ok(()) };
         match Wire::open(&network.interface, network.address, link) {
             Ok(wire) => {
-                let guard = Guard::new(&self.lab, link.mac);
+                let guard = Guard::new(self.lab.in_force(), link.mac);
                 self.serving = Some(Serving { guard, wire, survey: None, overflow: Overflow::default() })
             }
             // It was there a moment ago. The next change, or the next look, finds it again.
@@ -253,55 +255,8 @@ impl Daemon {
         Ok(())
     }
 
-    fn guard(&mut self) {
-        let Some(serving) = &mut self.serving else { return };
-        let now = since_power_on_ms();
-        if !serving.wire.link.running || serving.guard.deadline().is_none_or(|deadline| now < deadline) {
-            return;
-        }
-        let wish = serving.guard.poll(now, random());
-        let opened = serving.listen();
-        if let Some(question) = wish.send
-            && let Err(error) = opened.and_then(|()| serving.wire.ask(&question))
-        {
-            serving.guard.unsent(now);
-            let reason = format!("the question for other DHCP servers was not sent: {error}");
-            let dropped = Dropped { kind: "probe-unsent", reason, mac: None, node: None };
-            self.drops.note(now, dropped).into_iter().for_each(|event| self.events.hold(event));
-        }
-        wish.event.into_iter().for_each(|event| self.events.hold(event));
-    }
-
-    /// Looks for other servers when an operator wants to know.
-    fn survey(&mut self) {
-        self.control.accept();
-        if !self.control.is_asked() {
-            return;
-        }
-        let (interface, own) = (&self.lab.network.interface, self.lab.network.address);
-        let Some(serving) = self.serving.as_mut().filter(|serving| serving.wire.link.running) else {
-            return self.control.refuse(&format!("{interface} is not there, or has no cable"));
-        };
-        let mac = serving.wire.link.mac;
-        let survey = serving.survey.get_or_insert_with(|| Survey::new(own, mac, random()));
-        match survey.poll(since_power_on_ms()) {
-            Step::Wait => {}
-            Step::Ask(question) => {
-                if let Err(error) = serving.listen().and_then(|()| serving.wire.ask(&question)) {
-                    serving.survey = None;
-                    self.control.refuse(&format!("the question could not be sent: {error}"));
-                }
-            }
-            Step::Done => {
-                let found = serving.survey.take().map(Survey::found).unwrap_or_default();
-                self.control.answer(interface, &found);
-                // Closing a socket does not fail.
-                let _ = serving.listen();
-            }
-        }
-    }
-
     fn packets(&mut self) {
+        self.learn();
         let mut buffer = std::mem::take(&mut self.buffer);
         // First: who was offered an address that somebody has is refused it, if it asks for it now.
         self.conflicts(&mut buffer);
@@ -329,6 +284,21 @@ impl Daemon {
         self.buffer = buffer;
     }
 
+    /// Looks whether more is known of the lab's nodes by now, where the lab leaves anything to be found out.
+    fn learn(&mut self) {
+        if !self.lab.in_force().recognises() {
+            return;
+        }
+        let before = self.lab.last();
+        let now = self.lab.now();
+        for fault in self.lab.faults() {
+            self.events.hold(Event::failed("dhcp", "state", fault));
+        }
+        if !Rc::ptr_eq(&before, &now) {
+            self.server.learn(now.as_ref().clone());
+        }
+    }
+
     /// Tells what the kernel had no room for.
     fn overflow(&mut self, now: Millis) {
         if self.count.is_none_or(|count| now < count) {
@@ -344,33 +314,6 @@ impl Daemon {
         let reason = "the kernel had no room for them: more came than could be looked at".to_owned();
         let dropped = Dropped { kind: "overflow", reason, mac: None, node: None };
         self.drops.note_many(now, dropped, times).into_iter().for_each(|event| self.events.hold(event));
-    }
-
-    fn conflicts(&mut self, buffer: &mut [u8]) {
-        for _ in 0..BATCH {
-            let Some(heard) = self.serving.as_ref().and_then(|serving| serving.wire.heard(buffer)) else {
-                break;
-            };
-            let now = since_power_on_ms();
-            if let Some(event) = heard.and_then(|end| self.server.in_use(now, end.address, end.mac)) {
-                self.events.hold(event);
-            }
-        }
-    }
-
-    fn other_servers(&mut self, buffer: &mut [u8]) {
-        for _ in 0..BATCH {
-            let Some(serving) = &mut self.serving else { break };
-            let Some((payload, from)) = serving.wire.probe().and_then(|probe| receive(probe, buffer)) else {
-                break;
-            };
-            let event = serving.guard.heard(since_power_on_ms(), payload);
-            event.into_iter().for_each(|event| self.events.hold(event));
-            if let Some(survey) = &mut serving.survey {
-                survey.heard(*from.ip(), payload);
-            }
-            let _ = serving.listen();
-        }
     }
 
     fn request(&mut self, port: Port, payload: &[u8], from: SocketAddrV4) {
@@ -474,9 +417,11 @@ impl Daemon {
 
     /// Keeps what systemd and the console say of the service true.
     fn report(&mut self) {
-        let interface = &self.lab.network.interface;
+        let interface = &self.lab.in_force().network.interface;
         let status = match &self.serving {
-            None => format!("waiting for {interface} with the address {}", self.lab.network.address),
+            None => {
+                format!("waiting for {interface} with the address {}", self.lab.in_force().network.address)
+            }
             Some(serving) => match serving.guard.other() {
                 Some(other) => format!("silent: another DHCP server at {other} answers on {interface}"),
                 None if serving.guard.serving() => match &self.fault {
@@ -517,10 +462,4 @@ fn is_passing(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::NODEV | Errno::NXIO | Errno::ADDRNOTAVAIL | Errno::NETDOWN))
-}
-
-fn random() -> u32 {
-    let mut bytes = [0; 4];
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    u32::from_ne_bytes(bytes)
 }
