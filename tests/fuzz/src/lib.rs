@@ -5,6 +5,7 @@
 //! that needs no instrumented build. The inputs that a herd begins with lie in `corpus/TARGET/`.
 
 mod herd;
+mod pki;
 mod power;
 mod targets;
 

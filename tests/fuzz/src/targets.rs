@@ -24,11 +24,10 @@ use pilotlight_init::{
 };
 use pilotlight_lab::{Lab, LabState, MacAddr, Mode, Versions};
 use pilotlight_lab_state::{Intake, Wish, intake::Sender};
-use pilotlight_pki::{Caller, Question as Order, Request as CertificateRequest, Token};
 use pilotlight_tftp::{FromClient, Request, Step, Terms, Transfer};
 use pilotlight_update::{Manifest, Message, Reply};
 
-use crate::power;
+use crate::{pki, power};
 
 /// Something that takes whatever comes.
 #[derive(Debug, Clone, Copy)]
@@ -59,9 +58,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "lab", feed: lab },
     Target { name: "update", feed: update },
     Target { name: "card", feed: card },
-    Target { name: "pki-request", feed: pki_request },
-    Target { name: "pki-token", feed: pki_token },
-    Target { name: "pki-question", feed: pki_question },
+    Target { name: "pki-request", feed: pki::request },
+    Target { name: "pki-token", feed: pki::token },
+    Target { name: "pki-question", feed: pki::question },
+    Target { name: "pki-certificate", feed: pki::certificate },
     Target { name: "index", feed: index },
     Target { name: "lab-state", feed: lab_state },
     Target { name: "wish", feed: wish },
@@ -77,8 +77,10 @@ pub const TARGETS: &[Target] = &[
 
 /// A lab with a pool and two machines, of which one is reserved an address.
 static LAB: LazyLock<Lab> = LazyLock::new(|| {
-    let text = include_str!("../../labs/scene.toml");
-    pilotlight_lab::parse(text).unwrap_or_else(|problems| panic!("the scenes' lab is wrong: {problems}"))
+    // And a machine that is known by what the corpus of `dhcp-server` says of itself.
+    let known = "[[nodes]]\nname = \"known\"\nuuid = \"00010203-0405-0607-0809-0a0b0c0d0e0f\"\naddress = \"10.77.0.66\"\n";
+    let text = format!("{}\n{known}", include_str!("../../labs/scene.toml"));
+    pilotlight_lab::parse(&text).unwrap_or_else(|problems| panic!("the scenes' lab is wrong: {problems}"))
 });
 
 /// Who may tell the log something.
@@ -486,36 +488,6 @@ fn card(input: &[u8]) -> u64 {
     kind((table, superblock, parameters.map(|found| found.slot.name()), map))
 }
 
-fn pki_request(input: &[u8]) -> u64 {
-    match CertificateRequest::read(input) {
-        Ok(request) => {
-            assert!(!request.key.is_empty() && request.key.len() < input.len(), "a key out of nowhere");
-            kind((request.key.len(), request.common_name.is_some()))
-        }
-        Err(fault) => kind(fault),
-    }
-}
-
-fn pki_token(input: &[u8]) -> u64 {
-    match String::from_utf8_lossy(input).parse::<Token>() {
-        Ok(token) => {
-            assert_eq!(token.reveal().parse(), Ok(token), "a token that reads back otherwise");
-            kind(true)
-        }
-        Err(refusal) => kind(refusal),
-    }
-}
-
-fn pki_question(input: &[u8]) -> u64 {
-    match Order::read(input) {
-        Ok(question) => {
-            assert!(question.open_to(Caller::Operator), "an operator who may not ask");
-            kind((question.open_to(Caller::Wire), std::mem::discriminant(&question)))
-        }
-        Err(fault) => kind(words(&fault)),
-    }
-}
-
 /// What has become of the nodes, as a damaged card may have it.
 fn lab_state(input: &[u8]) -> u64 {
     match LabState::parse(&String::from_utf8_lossy(input)) {
@@ -530,7 +502,7 @@ fn lab_state(input: &[u8]) -> u64 {
 
 /// What an operator asks of the lab's state.
 fn wish(input: &[u8]) -> u64 {
-    kind(Wish::parse(&String::from_utf8_lossy(input)).map(|wish| matches!(wish, Wish::Install { .. })))
+    kind(Wish::parse(&String::from_utf8_lossy(input)).map(|wish| std::mem::discriminant(&wish)))
 }
 
 /// What a desk that was taken over hands to the Pi: acts on a lock lead nowhere but beneath the folder.

@@ -12,7 +12,7 @@ use ring::{
 };
 use time::OffsetDateTime;
 
-use crate::{Leaf, Name, Request};
+use crate::{Leaf, Name, NotRenewed, Request, renewal::renewable};
 
 /// How long the root and the authorities under it are good. The Pi has no clock of its own to renew them by.
 pub const YEARS: u64 = 20;
@@ -177,6 +177,20 @@ impl Authority {
     /// The key that signs service accounts' tokens, in PEM: a secret, for controllers alone.
     pub fn service_account_pem(&self) -> String {
         self.service_account.serialize_pem()
+    }
+
+    /// Whether the certificate in `pem` may be replaced by what `leaf` says for the key of `request`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn renewable(
+        &self,
+        pem: &str,
+        leaf: &Leaf,
+        request: &Request,
+        clock: Clock,
+    ) -> Result<(), NotRenewed> {
+        renewable(pem.as_bytes(), leaf, request, &self.branch(leaf.branch).certificate, clock.now)
     }
 
     fn branch(&self, branch: Branch) -> &Ca {

@@ -11,7 +11,7 @@
 //! {"answer":"refused","reason":"refused"}
 //! ```
 //!
-//! What faces the wire asks only `token`, `issue` and `public`, and says in `address` where the question came from: the peer's
+//! What faces the wire asks only `token`, `issue`, `renew` and `public`, and says in `address` where the question came from: the peer's
 //! address of the connection, never one that the peer told. Who sees machines boot says `booted`. Who it is that asks, the
 //! kernel says (`SO_PEERCRED`).
 
@@ -23,8 +23,8 @@ use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Armed, Arms, Ask, Authority, Branch, Clock, Fetch, OUTSIDE, Purpose, Request, Token, Verdict, admin_leaf,
-    envelope, kubeconfig, leaf::cluster_of, node_leaf, restore, seal,
+    Armed, Arms, Ask, Authority, Branch, Clock, Fetch, NotRenewed, OUTSIDE, Purpose, Request, Token, Verdict,
+    admin_leaf, envelope, kubeconfig, leaf::cluster_of, node_leaf, restore, seal,
 };
 
 /// The longest line that is read, in bytes: a backup in base64 has about 6,000.
@@ -74,6 +74,19 @@ pub enum Question {
     Issue {
         /// Its token in hexadecimal digits.
         token: String,
+        /// The hardware address that it says is its.
+        mac: String,
+        /// Where the question came from.
+        address: Ipv4Addr,
+        /// What is asked for.
+        purpose: Purpose,
+        /// PKCS #10 in PEM.
+        request: String,
+    },
+    /// A certificate in the place of one that a node has, for the same key.
+    Renew {
+        /// The one that it has, in PEM.
+        certificate: String,
         /// The hardware address that it says is its.
         mac: String,
         /// Where the question came from.
@@ -170,6 +183,8 @@ pub enum Record {
     Handed(String),
     /// A node was given what is for this purpose.
     Issued(String, Purpose),
+    /// A node was given a new one for the one that it had.
+    Renewed(String, Purpose),
     /// A node was given the one that it had been given already.
     Again(String, Purpose),
     /// A kubeconfig or backup left, or a backup came.
@@ -245,9 +260,9 @@ impl Question {
     /// The hardware address that a peer on the wire says is its, and where it asks from.
     fn peer(&self) -> Option<(Option<MacAddr>, Ipv4Addr)> {
         match self {
-            Self::Token { mac, address, .. } | Self::Issue { mac, address, .. } => {
-                Some((mac.parse().ok(), *address))
-            }
+            Self::Token { mac, address, .. }
+            | Self::Issue { mac, address, .. }
+            | Self::Renew { mac, address, .. } => Some((mac.parse().ok(), *address)),
             _ => None,
         }
     }
@@ -256,7 +271,9 @@ impl Question {
     pub fn open_to(&self, caller: Caller) -> bool {
         match caller {
             Caller::Operator => true,
-            Caller::Wire => matches!(self, Self::Token { .. } | Self::Issue { .. } | Self::Public {}),
+            Caller::Wire => {
+                matches!(self, Self::Token { .. } | Self::Issue { .. } | Self::Renew { .. } | Self::Public {})
+            }
             Caller::Witness => matches!(self, Self::Booted { .. } | Self::SwitchedOn { .. }),
         }
     }
@@ -299,6 +316,11 @@ impl Desk {
                 let request = Request::read(request.as_bytes()).map_err(no)?;
                 let ask = Ask { token: &token, mac, address, key: request.fingerprint(), purpose };
                 self.issue(ask, &request, now)
+            }
+            Question::Renew { certificate, mac, address, purpose, request } => {
+                let mac: MacAddr = mac.parse().map_err(no)?;
+                let request = Request::read(request.as_bytes()).map_err(no)?;
+                self.renew(&certificate, (mac, address), purpose, &request, now)
             }
             Question::Public {} => Ok((self.public(), None)),
             Question::Arm { node, window } => {
@@ -346,6 +368,33 @@ impl Desk {
         };
         self.arms.burn(now.boot, ask, &chain).map_err(refused)?;
         Ok((Answer::Issued { chain }, Some(Record::Issued(node, ask.purpose))))
+    }
+
+    /// No token: who holds the key of a certificate that is good is the node that it was given to. Nothing is armed or burned,
+    /// and what the node may have is what the lab says now.
+    fn renew(
+        &self,
+        certificate: &str,
+        (mac, address): (MacAddr, Ipv4Addr),
+        purpose: Purpose,
+        request: &Request,
+        now: Now<'_>,
+    ) -> Result<(Answer, Option<Record>), No> {
+        let node = now.lab.node_by_mac(mac).ok_or_else(|| no("no node has this hardware address"))?;
+        if node.address != Some(address) {
+            return Err(No(
+                format!("a certificate of {} is renewed from its own address alone", node.name),
+                true,
+            ));
+        }
+        if purpose == Purpose::ServiceAccount {
+            return Err(no("a key is not renewed"));
+        }
+        let leaf = node_leaf(now.lab, node, purpose).map_err(no)?;
+        let refused = |fault: NotRenewed| No(fault.to_string(), fault.alarm());
+        self.authority.renewable(certificate, &leaf, request, now.clock).map_err(refused)?;
+        let chain = self.authority.issue(&leaf, request, now.clock, now.random).map_err(no)?.chain;
+        Ok((Answer::Issued { chain }, Some(Record::Renewed(node.name.clone(), purpose))))
     }
 
     fn public(&self) -> Answer {

@@ -29,6 +29,7 @@ mod desk;
 mod envelope;
 mod kubeconfig;
 mod leaf;
+mod renewal;
 mod request;
 
 pub use arms::{Armed, Arms, Ask, Fetch, LONGEST_WINDOW, NotArmed, OUTSIDE, Refusal, Token, Verdict};
@@ -39,4 +40,5 @@ pub use desk::{Answer, Caller, Denial, Desk, LONGEST_LINE, Now, Question, Record
 pub use envelope::{EnvelopeError, envelope};
 pub use kubeconfig::kubeconfig;
 pub use leaf::{Leaf, LeafError, Name, Purpose, admin_leaf, node_leaf};
+pub use renewal::NotRenewed;
 pub use request::{LONGEST_REQUEST, Request, RequestError};

@@ -1,5 +1,5 @@
 //! What nodes ask the certificate authority for, by way of this server: `POST /node/MAC/token` (a form with `request`), `POST
-//! /node/MAC/certificate` (one with `token`, `purpose` and `request`), and what everybody may have beneath `/pki/`.
+//! /node/MAC/certificate` (one with `purpose`, `request`, and `token` or `certificate`), and what everybody may have beneath `/pki/`.
 //!
 //! Nothing is decided here: the authority is another process of another user, and is told the address that the connection
 //! came from.
@@ -17,6 +17,8 @@ use crate::{
     answer::{Answer, NOBODY, refusal, rendered},
     site::Site,
 };
+
+const WANTED: &str = "a request has a purpose that there is, a PKCS #10 in PEM, and either a token or the certificate that is renewed";
 
 /// A question to the authority.
 #[derive(Clone)]
@@ -47,11 +49,17 @@ pub(crate) fn certificate(site: &Site, mac: MacAddr, from: IpAddr, request: &Req
     let Some(form) = form(request) else { return no_form() };
     let field = |name| field(&form, name);
     let purpose = field("purpose").and_then(|name| Purpose::named(&name));
-    let (Some(purpose), Some(token), Some(request)) = (purpose, field("token"), field("request")) else {
-        return refusal(400, "a request has a token, a purpose that there is, and a PKCS #10 in PEM");
-    };
+    let shown = (field("token"), field("certificate"));
+    let (Some(purpose), Some(request)) = (purpose, field("request")) else { return refusal(400, WANTED) };
     of_node(site, mac, from, |address| {
-        asking(Question::Issue { token, mac: mac.to_string(), address, purpose, request }, None)
+        let mac = mac.to_string();
+        match shown {
+            (Some(token), None) => asking(Question::Issue { token, mac, address, purpose, request }, None),
+            (None, Some(certificate)) => {
+                asking(Question::Renew { certificate, mac, address, purpose, request }, None)
+            }
+            _ => refusal(400, WANTED),
+        }
     })
 }
 

@@ -206,6 +206,7 @@ fn told(record: Record) -> Event {
         Record::Armed(node, by) => Event::ok(SERVICE, "armed").node(Some(&node)).fact("by", by.name()),
         Record::Handed(node) => Event::ok(SERVICE, "token").node(Some(&node)),
         Record::Issued(node, purpose) => issued("issued", node, purpose),
+        Record::Renewed(node, purpose) => issued("renewed", node, purpose),
         Record::Again(node, purpose) => issued("again", node, purpose),
         Record::Keys(what) => Event::ok(SERVICE, what),
         Record::Refused(Denial { reason, alarm, mac, node, from }) => {
