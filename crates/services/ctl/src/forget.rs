@@ -15,10 +15,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    match &arguments.node {
-        None => arguments.source.print(table),
-        Some(node) => arguments.source.ask(&format!("forget {node}")),
-    }
+    arguments.source.print_or_ask("forget", arguments.node.as_deref(), table)
 }
 
 fn table(_: &Lab, now: &Lab) -> String {

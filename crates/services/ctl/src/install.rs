@@ -15,10 +15,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    match &arguments.node {
-        None => arguments.source.print(table),
-        Some(node) => arguments.source.ask(&format!("install {node}")),
-    }
+    arguments.source.print_or_ask("install", arguments.node.as_deref(), table)
 }
 
 /// The nodes that are installed without a question, and whether that was done.

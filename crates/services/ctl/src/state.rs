@@ -40,6 +40,19 @@ impl Source {
         }
     }
 
+    /// Prints `table`, or has `verb` done to the node that is named.
+    pub(crate) fn print_or_ask(
+        &self,
+        verb: &str,
+        node: Option<&str>,
+        table: impl Fn(&Lab, &Lab) -> String,
+    ) -> anyhow::Result<()> {
+        match node {
+            None => self.print(table),
+            Some(node) => self.ask(&format!("{verb} {node}")),
+        }
+    }
+
     /// Asks for a change, and prints what came of it.
     pub(crate) fn ask(&self, question: &str) -> anyhow::Result<()> {
         let silence = "whether anything is changed is not known: no answer came";
