@@ -64,8 +64,7 @@ pub(crate) const DAEMONS: &[&str] = &[
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let workspace = ui::workspace()?;
-    let shell = Shell::new()?;
-    shell.change_dir(&workspace);
+    let shell = shell(&workspace)?;
     // What failing scenes said stands among hours of output: it is told once more at the end.
     let failures = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     shell.set_var("PILOTLIGHT_FAILURES", failures.path());
@@ -115,6 +114,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(failed)))
 }
 
+/// A shell in the workspace that tells the scenes where this very program is. It is asked now: cargo, which puts all that it
+/// builds in its place anew, leaves a program that runs without a name.
+fn shell(workspace: &Path) -> anyhow::Result<Shell> {
+    let shell = Shell::new()?;
+    shell.change_dir(workspace);
+    shell.set_var("PILOTLIGHT_XTASK", std::env::current_exe().context("cannot find this very program")?);
+    Ok(shell)
+}
+
 fn unit(shell: &Shell) -> anyhow::Result<()> {
     let cargo = cargo();
     step(cmd!(shell, "{cargo} fmt --all --check"))?;
@@ -135,8 +143,7 @@ fn ahead(workspace: &Path, source: &Source) {
 /// Runs the long runs of the layer `boot` instead of its scenes.
 pub(crate) fn soak(source: &Source, parts: &[String], seed: u64) -> anyhow::Result<()> {
     let workspace = ui::workspace()?;
-    let shell = Shell::new()?;
-    shell.change_dir(&workspace);
+    let shell = shell(&workspace)?;
     shell.set_var("PILOTLIGHT_SOAK", "1");
     shell.set_var("PILOTLIGHT_SEED", seed.to_string());
     system(&shell, &workspace, source, Layer::Boot, parts)
@@ -161,7 +168,6 @@ fn system(
         needs.push(("PILOTLIGHT_TOOLS_DESK", workshop.toolbox(Toolset::Desk)?.folder().to_owned()));
         needs.push(("PILOTLIGHT_TOOLS_EMULATOR", workshop.toolbox(Toolset::Emulator)?.folder().to_owned()));
         needs.push(("PILOTLIGHT_IMAGE", workshop.image(&ImageRequest::board(BOARD))?.image));
-        needs.push(("PILOTLIGHT_XTASK", std::env::current_exe().context("cannot find this very program")?));
     }
     let targets: &[&str] = match layer {
         Layer::Image => &["image", "faults"],
