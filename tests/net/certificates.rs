@@ -1,22 +1,22 @@
 //! A node and its certificates, by curl and OpenSSL: it gets its own once it is armed, and nobody else gets anything, from
 //! anywhere, with anything.
 
+mod renewal;
+
 use std::{
     fs::{self, File},
     io::Write as _,
     process::{Command, Stdio},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use pilotlight_pki::{Authority, Clock, Purpose, Request, TimeTrust, node_leaf, seal};
 use pilotlight_tests::{
     daemon::Daemon,
     process::{Outcome, must, run},
     surroundings,
 };
-use ring::rand::SystemRandom;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -24,7 +24,6 @@ use crate::stage::Stage;
 
 const LIMIT: Duration = Duration::from_secs(30);
 const PASSPHRASE: &str = "correct horse battery";
-const DAY: u64 = 86_400;
 /// The cable's client end is the first node, wherever it looks.
 const LAB: &str = r#"
 [network]
@@ -310,14 +309,20 @@ impl Desk {
     }
 
     fn ends_with_its_window(&self) -> Result<()> {
-        let line = br#"{"ask":"arm","node":"one","window":1}"#;
-        let mut stream = std::os::unix::net::UnixStream::connect(self.stage.path("pki.sock"))?;
-        stream.write_all(&[&line[..], b"\n"].concat())?;
-        thread::sleep(Duration::from_millis(2500));
+        self.arms_briefly()?;
         self.refused("a window that has closed", &FETCH, false)?;
         let why =
             |event: &Value| event["reason"].as_str().is_some_and(|why| why.contains("window has closed"));
         self.pkid.event("why", why).map(drop)
+    }
+
+    /// Arms the node, and waits until that is over.
+    fn arms_briefly(&self) -> Result<()> {
+        let line = br#"{"ask":"arm","node":"one","window":1}"#;
+        let mut stream = std::os::unix::net::UnixStream::connect(self.stage.path("pki.sock"))?;
+        stream.write_all(&[&line[..], b"\n"].concat())?;
+        thread::sleep(Duration::from_millis(2500));
+        Ok(())
     }
 
     /// Whoever asks for a certificate waits for the authority; nobody else does.
@@ -353,91 +358,6 @@ impl Desk {
         self.pkid = self.stage.daemon("pilotlight-pkid", "pkid-again", &arguments)?;
         let trusted = self.fetched(&["http://10.77.0.1/pki/kubernetes.crt"])?;
         ensure!(trusted == fs::read_to_string(self.stage.path("trusted"))?, "it is another authority now");
-        Ok(())
-    }
-
-    /// It was given its certificate 300 days ago, by the authority that the Pi has from a backup, and has not started since.
-    fn renews_what_it_has(&self) -> Result<()> {
-        let (random, now) = (SystemRandom::new(), SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs());
-        let lab = pilotlight_lab::parse(LAB).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-        let authority = Authority::make(now - 400 * DAY, &random)?;
-        let leaf = node_leaf(&lab, lab.node_by_name("one").context("no node")?, Purpose::Kubelet)?;
-        let request = Request::read(&fs::read(self.stage.path("own.csr"))?)?;
-        let then = Clock { now: now - 300 * DAY, trust: TimeTrust::Trusted };
-        fs::write(self.stage.path("shown"), authority.issue(&leaf, &request, then, &random)?.chain)?;
-        fs::write(self.stage.path("sealed"), seal(&authority, PASSPHRASE, &random)?)?;
-        ensure!(self.openssl("base64 -A -in sealed -out old-backup")?.status.success());
-        ensure!(self.typed(&["ca", "restore", "old-backup"], PASSPHRASE, "said")?, "it is no backup");
-
-        let asks = |url: &str, certificate: &str, request: &str, purpose: &str| -> Vec<String> {
-            let fields = [
-                format!("certificate@{certificate}"),
-                format!("request@{request}"),
-                format!("purpose={purpose}"),
-            ];
-            let fields = fields.into_iter().flat_map(|field| ["--data-urlencode".to_owned(), field]);
-            fields.chain([format!("{url}/certificate")]).collect()
-        };
-        for (what, url, certificate, request, purpose, alarm) in [
-            ("another key", ONE, "shown", "other.csr", "kubelet", true),
-            ("another node", TWO, "shown", "own.csr", "kubelet", true),
-            ("another purpose", ONE, "shown", "own.csr", "kubelet-serving", false),
-            ("one of the authority before", ONE, "chain", "own.csr", "kubelet", true),
-            ("no certificate", ONE, "own.csr", "own.csr", "kubelet", false),
-        ] {
-            let asks = asks(url, certificate, request, purpose);
-            self.refused(what, &asks.iter().map(String::as_str).collect::<Vec<_>>(), alarm)?;
-        }
-        let asks = asks(ONE, "shown", "own.csr", "kubelet");
-        let asks: Vec<&str> = asks.iter().map(String::as_str).collect();
-        let before = self.told(true);
-        let said = self.answered_elsewhere(&asks)?;
-        self.was_refused("another address", &said, before, true)?;
-        let both = [&["--data-urlencode", "token@token"], &asks[..]].concat();
-        ensure!(self.answered(&both)?.ends_with("400"), "a token and a certificate are one too many");
-
-        fs::write(self.stage.path("renewed"), self.fetched(&asks)?)?;
-        fs::write(self.stage.path("trusted"), self.fetched(&["http://10.77.0.1/pki/kubernetes.crt"])?)?;
-        for words in
-            ["verify -partial_chain -CAfile trusted renewed", "x509 -in renewed -noout -checkend 31000000"]
-        {
-            let said = self.openssl(words)?;
-            ensure!(said.status.success(), "openssl {words}: {}", said.text);
-        }
-        self.pkid
-            .event("that it was renewed", |event| event["stage"] == "renewed" && event["node"] == "one")?;
-        self.by_the_nodes_own_script()
-    }
-
-    /// What a node runs: it renews the one that it has, asks for the other by token, and has nothing to ask afterwards.
-    fn by_the_nodes_own_script(&self) -> Result<()> {
-        let folder = self.stage.subfolder("node")?;
-        for (from, to) in [("own.key", "node.key"), ("shown", "kubelet.crt")] {
-            fs::copy(self.stage.path(from), folder.join(to))?;
-        }
-        fs::write(self.stage.path("script"), self.fetched(&[&format!("{ONE}/certificates")])?)?;
-        must(&mut self.pilotctl(&["arm", "one"])?, LIMIT)?;
-        let runs = || -> Result<usize> {
-            let path = format!("{}/bin:/usr/bin:/bin", self.stage.clients.folder().display());
-            let mut shell = Command::new("sh");
-            shell.args(["script", "node"]).current_dir(self.stage.folder()).env_clear().env("PATH", path);
-            must(shell.env("OPENSSL_CONF", self.stage.path("openssl.cnf")), LIMIT)?;
-            Ok(self.pkid.events(|event| event["stage"] == "token" || event["stage"] == "renewed").len())
-        };
-        let first = runs()?;
-        let mut files: Vec<_> = fs::read_dir(&folder)?
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect::<Result<_>>()?;
-        files.sort();
-        let expect = "ca-etcd.crt ca-front-proxy.crt ca-kubernetes.crt kubelet-serving.crt kubelet.crt node.key service-account.pub";
-        ensure!(files.join(" ") == expect, "the script leaves {files:?}");
-        let verify =
-            "verify -partial_chain -CAfile node/ca-kubernetes.crt node/kubelet-serving.crt node/kubelet.crt";
-        let said = self.openssl(verify)?;
-        ensure!(said.status.success(), "{}", said.text);
-        let (had, has) = (fs::read(self.stage.path("shown"))?, fs::read(folder.join("kubelet.crt"))?);
-        ensure!(had != has, "the script renews nothing");
-        ensure!(runs()? == first, "the script asks for what it has");
         Ok(())
     }
 
