@@ -6,7 +6,7 @@ use clap::Args;
 use pilotlight_card::{Settings, Workshop};
 use xshell::{Shell, cmd};
 
-use crate::ui;
+use crate::{test, ui};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -25,15 +25,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let finds = Workshop::open(&workspace, &Settings::default())?.target().join("fuzz");
     let shell = Shell::new()?;
     shell.change_dir(&workspace);
-    let cargo = std::env::var_os("CARGO").map_or_else(|| "cargo".into(), std::path::PathBuf::from);
+    let cargo = test::cargo();
     let (seconds, seed) = ((arguments.minutes * 60).to_string(), arguments.seed.to_string());
     let targets = &arguments.targets;
     // Not as a release: there a panic ends everything, and sums that overflow would pass.
-    cmd!(
+    let run = cmd!(
         shell,
-        "{cargo} run --quiet --locked --package pilotlight-fuzz -- {seconds} {seed} {finds} {targets...}"
-    )
-    .quiet()
-    .run()?;
+        "{cargo} run --quiet --locked --bin pilotlight-fuzz -- {seconds} {seed} {finds} {targets...}"
+    );
+    test::step(run.quiet())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -215,6 +215,15 @@ pub(crate) fn cargo() -> PathBuf {
     std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
-pub(crate) fn step(command: Cmd<'_>) -> anyhow::Result<()> {
+/// Runs a cargo as if nobody had started this program by one. What cargo says of xtask's package in the environment would be
+/// another environment to build scripts that look at such, and all that hangs on them would be compiled anew.
+pub(crate) fn step(mut command: Cmd<'_>) -> anyhow::Result<()> {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_")
+            || name.to_string_lossy().starts_with("CARGO_MANIFEST_")
+        {
+            command = command.env_remove(name);
+        }
+    }
     Ok(command.run()?)
 }
