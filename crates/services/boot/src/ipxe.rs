@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use pilotlight_lab::{Architecture, Lab, Loader, MacAddr, Node, ProfileKind};
+use pilotlight_lab::{Architecture, Lab, Loader, MacAddr, Marks, Node, ProfileKind, Recognised};
 
 use crate::{
     kernel::{Entry, Start, entries},
@@ -11,6 +11,8 @@ use crate::{
 
 /// How long the menu waits for a hand before the machine boots from its own disk.
 const MENU_MILLISECONDS: u32 = 30_000;
+/// How often a machine that was recognised asks once more: the card may be full, or gone.
+const MOST_ASKED: u8 = 5;
 /// How long a node that knows what to boot can be stopped.
 const KEY_MILLISECONDS: u32 = 2_000;
 
@@ -45,9 +47,28 @@ fn machine(lab: &Lab) -> String {
     format!("{}${{netX/mac:hexhyp}}{marks}", url::machine_script(lab))
 }
 
-/// `/ipxe?mac=…&uuid=…&serial=…` for a machine that was just recognised as `node` and has asked `asked` times since: it
-/// takes the address that is the node's, and asks once more.
-pub fn met_script(lab: &Lab, node: &Node, asked: u8) -> String {
+/// `/ipxe?mac=…&uuid=…&serial=…&asked=…`: the script of a machine that says this of itself, and whom it was recognised as by
+/// that.
+///
+/// It takes a moment until the hardware address of a machine that was recognised is written down: until then it is to ask
+/// again, and after [`MOST_ASKED`] times it gets the script of a machine without a name.
+pub fn script_of<'a>(
+    lab: &'a Lab,
+    mac: Option<MacAddr>,
+    marks: &Marks,
+    asked: u8,
+) -> (String, Option<Recognised<'a>>) {
+    let recognised = mac.and_then(|mac| lab.recognise(mac, marks));
+    let script = match recognised {
+        Some(Recognised::AsNew(node)) if asked < MOST_ASKED => met_script(lab, node, asked + 1),
+        _ => ipxe_script(lab, mac),
+    };
+    (script, recognised)
+}
+
+/// For a machine that was just recognised as `node` and has asked `asked` times since: it takes the address that is the
+/// node's, and asks once more.
+fn met_script(lab: &Lab, node: &Node, asked: u8) -> String {
     format!(
         "#!ipxe\n\
          # Recognised as {name} by what it says of itself.\n\

@@ -20,7 +20,7 @@ mod url;
 pub use client::{Architecture, BootFile, Client, U_BOOT_FOLDER, boot_file};
 pub use describe::describe;
 pub use grub::grub_config;
-pub use ipxe::{autoexec_ipxe, boot_ipxe, ipxe_script, met_script};
+pub use ipxe::{autoexec_ipxe, boot_ipxe, ipxe_script, script_of};
 pub use preseed::preseed;
 pub use pxelinux::{pxelinux_config, u_boot_config};
 pub use url::{asset_path, preseed_path};

@@ -250,12 +250,10 @@ fn read_pairs(text: &str, read: fn(&str) -> Result<String, TargetError>) -> Vec<
 }
 
 fn asking(query: &str) -> Result<Asking, TargetError> {
-    let mac = mac_of(query)?;
+    let (mac, pairs) = (mac_of(query)?, pairs(query));
     let said = |name: &str| {
-        pairs(query)
-            .into_iter()
-            .find(|(known, value)| known == name && !value.is_empty())
-            .map(|(_, value)| value)
+        let found = pairs.iter().find(|(known, value)| known == name && !value.is_empty());
+        found.map(|(_, value)| value.clone())
     };
     let marks = Marks { uuid: said("uuid").and_then(|text| text.parse().ok()), serial: said("serial") };
     Ok(Asking { mac, marks, asked: said("asked").and_then(|text| text.parse().ok()).unwrap_or(0) })

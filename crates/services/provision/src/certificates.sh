@@ -23,9 +23,14 @@ ask() {
     fetch --data-urlencode "request@$folder/request" --data-urlencode "purpose=$purpose" "$@" -o "$folder/new" "$own/certificate"
 }
 
+# Whether the file $1 is the key that signs service accounts' tokens. Its public half is known already.
+signs() {
+    [ "$(openssl pkey -in "$1" -pubout 2> /dev/null)" = "$(cat "$folder/service-account.pub")" ]
+}
+
 # Whether what the node has for $purpose is good, or could be renewed.
 settled() {
-    [ "$purpose" != service-account ] || { [ -s "$folder/service-account.key" ]; return; }
+    [ "$purpose" != service-account ] || { signs "$folder/service-account.key"; return; }
     openssl verify -partial_chain -CAfile "$folder/trusted" "$folder/$purpose.crt" > /dev/null 2>&1 || return
     if openssl x509 -in "$folder/$purpose.crt" -noout -checkend "$half" > /dev/null; then return; fi
     # The key shows whose it is: no token is wanted for this.
@@ -61,9 +66,9 @@ for purpose in $purposes; do
         mv "$folder/new" "$folder/$purpose.crt"
         continue
     fi
-    # A key, for this node's own alone; its public half is known already.
+    # A key, for this node's own alone.
     openssl cms -decrypt -inform PEM -in "$folder/new" -inkey "$folder/node.key" -out "$folder/service-account.new"
-    [ "$(openssl pkey -in "$folder/service-account.new" -pubout)" = "$(cat "$folder/service-account.pub")" ] || {
+    signs "$folder/service-account.new" || {
         echo "the key for service accounts is not the one of the lab's authority" >&2
         exit 1
     }

@@ -380,7 +380,11 @@ impl Pi {
             target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         match Target::parse(path, query).ok()? {
             Target::Boot => Some(pilotlight_boot::boot_ipxe(&self.lab).into_bytes()),
-            Target::Script(asking) => Some(pilotlight_boot::ipxe_script(&self.lab, asking.mac).into_bytes()),
+            Target::Script(asking) => {
+                let (script, _) =
+                    pilotlight_boot::script_of(&self.lab, asking.mac, &asking.marks, asking.asked);
+                Some(script.into_bytes())
+            }
             Target::Asset(file) if SYSTEM.ends_with(&file) => Some(SYSTEM_BYTES.to_vec()),
             _ => None,
         }

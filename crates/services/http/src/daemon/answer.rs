@@ -9,7 +9,7 @@ use pilotlight_http::{
 };
 use pilotlight_kit::beneath::BeneathError;
 use pilotlight_lab::{
-    ConfigKind, Lab, MacAddr, Node, Recognised,
+    ConfigKind, Lab, MacAddr, Node,
     registry::{self, Manifest},
 };
 use pilotlight_provision::PRESEED;
@@ -23,10 +23,6 @@ use crate::{
 const TEXT: &str = "text/plain; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
 pub(crate) const NOBODY: &str = "no node has this hardware address";
-
-/// How often a machine that was recognised asks once more before it gets the script of one without a name: the card may be
-/// full, or gone.
-const MOST_ASKED: u8 = 5;
 
 /// What an answer carries.
 #[derive(Debug)]
@@ -160,19 +156,13 @@ fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer 
     }
 }
 
-/// The script of a machine. One that is recognised by what it says of itself asks once more, when it is known by its
-/// hardware address: it takes a moment until that is written down.
-fn script(site: &Site, lab: &Lab, asking: &Asking, request: &Request) -> Answer {
-    let recognised = asking.mac.and_then(|mac| Some((mac, lab.recognise(mac, &asking.marks)?)));
-    if let Some((mac, recognised)) = recognised.filter(|_| request.method == Method::Get) {
-        site.recognised(mac, recognised);
-        if let Recognised::AsNew(node) = recognised
-            && asking.asked < MOST_ASKED
-        {
-            return rendered(pilotlight_boot::met_script(lab, node, asking.asked + 1));
-        }
+/// The script of a machine. Whoever only looks at it is nobody.
+fn script(site: &Site, lab: &Lab, Asking { mac, marks, asked }: &Asking, request: &Request) -> Answer {
+    let (script, recognised) = pilotlight_boot::script_of(lab, *mac, marks, *asked);
+    if let (Some(mac), Some(recognised), Method::Get) = (mac, recognised, &request.method) {
+        site.recognised(*mac, recognised);
     }
-    rendered(pilotlight_boot::ipxe_script(lab, asking.mac))
+    rendered(script)
 }
 
 fn grub(lab: &Lab, name: &str) -> Answer {
