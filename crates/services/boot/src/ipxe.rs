@@ -51,7 +51,7 @@ fn machine(lab: &Lab) -> String {
 /// that.
 ///
 /// It takes a moment until the hardware address of a machine that was recognised is written down: until then it is to ask
-/// again, and after [`MOST_ASKED`] times it gets the script of a machine without a name.
+/// again, and after five times it gets the script of a machine without a name.
 pub fn script_of<'a>(
     lab: &'a Lab,
     mac: Option<MacAddr>,
