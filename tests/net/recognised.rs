@@ -69,6 +69,9 @@ pub(crate) fn by_uuid_and_serial() -> Result<()> {
     keeper.curl(&["--head", SCRIPT])?;
     thread::sleep(Duration::from_millis(300));
     says(&[], "three  serial number CZ 1234/A                    not met yet\n")?;
+    const METADATA: &str = "http://10.77.0.1/metadata?serial=CZ%201234%2FA";
+    let unmet = format!("{:?}", keeper.curl(&[METADATA]));
+    ensure!(unmet.contains("404"), "{unmet}");
     let script = keeper.curl(&[SCRIPT])?;
     let again = "chain --replace http://10.77.0.1/ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}&serial=${serial:uristring}&asked=1\n";
     ensure!(script.contains("echo This machine is three.\n") && script.contains(again), "{script}");
@@ -79,6 +82,11 @@ pub(crate) fn by_uuid_and_serial() -> Result<()> {
     ensure!(script.contains("goto profile-ram\n"), "it is known, and has another's script:\n{script}");
     let plain = keeper.curl(&["http://10.77.0.1/ipxe?mac=52-54-00-00-00-13"])?;
     ensure!(plain == script, "what it says besides its hardware address counts although that is known");
+    // Matchbox's pages select by any of these.
+    let metadata = keeper.curl(&[METADATA])?;
+    ensure!(metadata.lines().any(|line| line == "MAC=52:54:00:00:00:13"), "{metadata}");
+    let by_uuid = keeper.curl(&["http://10.77.0.1/metadata?uuid=4c4c4544-0042-3510-8052-b4c04f564433"])?;
+    ensure!(by_uuid.lines().any(|line| line == "MAC=52:54:00:00:00:12"), "{by_uuid}");
 
     // Nobody can write it down: it gets an address all the same, a stranger's, and a stranger's script.
     drop(kept);

@@ -147,9 +147,13 @@ impl crate::Lab {
         if self.node_by_mac(mac).is_some() {
             return None;
         }
-        let is_it = |node: &&crate::Node| node.identity.as_ref().is_some_and(|one| one.is_of(marks));
-        let node = self.nodes.iter().find(is_it)?;
+        let node = self.node_by_marks(marks)?;
         Some(if node.is_met() { Recognised::AsAnother(node) } else { Recognised::AsNew(node) })
+    }
+
+    /// The node that the lab knows by one of these marks, whether its machine was met or not.
+    pub fn node_by_marks(&self, marks: &Marks) -> Option<&crate::Node> {
+        self.nodes.iter().find(|node| node.identity.as_ref().is_some_and(|one| one.is_of(marks)))
     }
 
     /// Whether the lab knows any machine by something else than its hardware address.

@@ -27,7 +27,7 @@ pub enum Target {
     /// `/pki/NAME`: what is to be trusted.
     Authority(Authority),
     /// `/ignition?mac=…` and its like, as Matchbox has them.
-    Matchbox(Selected, Option<MacAddr>),
+    Matchbox(Selected, Asking),
     /// `/assets/PATH`: the file at this path beneath what is served. Never empty, never absolute, without `.`
     /// and `..`.
     Asset(String),
@@ -46,7 +46,7 @@ pub enum Target {
     Health,
 }
 
-/// The machine that asks for its script, by what it says of itself.
+/// The machine that a query is about, by what it says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Asking {
     /// `mac`: its hardware address.
@@ -173,7 +173,7 @@ impl Target {
     /// The machine that the target names.
     pub fn mac(&self) -> Option<MacAddr> {
         match self {
-            Self::Script(Asking { mac, .. }) | Self::Matchbox(_, mac) => *mac,
+            Self::Script(Asking { mac, .. }) | Self::Matchbox(_, Asking { mac, .. }) => *mac,
             Self::Node(mac, _) | Self::Report(mac, _) | Self::Token(mac) | Self::Certificate(mac) => {
                 Some(*mac)
             }
@@ -195,7 +195,7 @@ fn digest_of(text: &str) -> Option<String> {
 }
 
 fn selected(what: Selected, query: Option<&str>) -> Result<Target, TargetError> {
-    Ok(Target::Matchbox(what, mac_of(query.unwrap_or_default())?))
+    Ok(Target::Matchbox(what, asking(query.unwrap_or_default())?))
 }
 
 fn segment(raw: &str) -> Result<String, TargetError> {
@@ -336,14 +336,21 @@ mod tests {
         check("/node/52-54-00-12-34-56/", Err(Unknown));
         check("/node/52-54-00-12-34-56", Err(Unknown));
         check("/node/52-54-00-12-34-56/a/b", Err(Unknown));
+        let nobody = Asking::default();
+        let named = Asking { mac: Some(mac), ..Asking::default() };
+        let marks = Marks { uuid: None, serial: Some("a 1".to_owned()) };
         check(
             "/ignition?uuid=x&mac=52-54-00-12-34-56&os=installed",
-            Ok(Target::Matchbox(Selected::Ignition, Some(mac))),
+            Ok(Target::Matchbox(Selected::Ignition, named.clone())),
+        );
+        check(
+            "/ignition?serial=a%201",
+            Ok(Target::Matchbox(Selected::Ignition, Asking { marks, ..Asking::default() })),
         );
         check("/cloud?mac=1", Err(Mac));
-        check("/generic", Ok(Target::Matchbox(Selected::Generic, None)));
-        check("/metadata?mac=", Ok(Target::Matchbox(Selected::Metadata, None)));
-        check("/grub?mac=52-54-00-12-34-56", Ok(Target::Matchbox(Selected::Grub, Some(mac))));
+        check("/generic", Ok(Target::Matchbox(Selected::Generic, nobody.clone())));
+        check("/metadata?mac=", Ok(Target::Matchbox(Selected::Metadata, nobody)));
+        check("/grub?mac=52-54-00-12-34-56", Ok(Target::Matchbox(Selected::Grub, named)));
         check("/node/52-54-00-12-34-5/preseed.cfg", Err(Unknown));
         check("/node/../preseed.cfg", Err(Climbs));
         check("/assets/debian-installer/13/amd64/linux", asset("debian-installer/13/amd64/linux"));

@@ -1,6 +1,6 @@
 //! A request's answer.
 
-use std::{fs::File, io, net::IpAddr, ops::Range, sync::Arc, time::Instant};
+use std::{fs::File, io, net::IpAddr, ops::Range, rc::Rc, sync::Arc, time::Instant};
 
 use pilotlight_http::{
     HeadError, Method, Reply, Request, Selected, Selection, Target, TargetError, select,
@@ -9,7 +9,7 @@ use pilotlight_http::{
 };
 use pilotlight_kit::beneath::BeneathError;
 use pilotlight_lab::{
-    ConfigKind, Lab, MacAddr, Node,
+    ConfigKind, Lab, Marks, Node,
     registry::{self, Manifest},
 };
 use pilotlight_provision::PRESEED;
@@ -135,21 +135,11 @@ fn page(site: &Site, target: &Target, query: &str, request: &Request) -> Answer 
         Target::Health => rendered("ok\n".to_owned()),
         Target::Registry => rendered("{}\n".to_owned()),
         Target::Authority(authority) => certificates::authority(*authority),
-        Target::Node(mac, name) => of_node(site, *mac, |text, _| text == name),
-        Target::Matchbox(Selected::Grub, None) => grub(lab, "grub.cfg"),
-        Target::Matchbox(Selected::Grub, Some(mac)) => {
-            grub(lab, &format!("grub.cfg-01-{}", mac.hyphenated()))
-        }
-        Target::Matchbox(_, None) => refusal(404, "the query names no machine: it has no mac"),
-        Target::Matchbox(Selected::Metadata, Some(mac)) => match lab.node_by_mac(*mac) {
-            Some(node) => rendered(pilotlight_provision::metadata(lab, node, &pairs(query), query)),
+        Target::Node(mac, name) => match lab.node_by_mac(*mac) {
+            Some(node) => of_node(site, lab, node, |text, _| text == name),
             None => refusal(404, NOBODY),
         },
-        Target::Matchbox(selected, Some(mac)) => of_node(site, *mac, |name, kind| match selected {
-            Selected::Ignition => kind == ConfigKind::Ignition,
-            Selected::Cloud => name == "user-data",
-            _ => !matches!(kind, ConfigKind::Ignition | ConfigKind::CloudConfig),
-        }),
+        Target::Matchbox(selected, asking) => matchbox(site, lab, *selected, asking, query),
         // These were dealt with before.
         Target::Asset(_) | Target::Blob(_) | Target::Manifest { .. } => refusal(404, TargetError::Unknown),
         Target::Report(..) | Target::Token(_) | Target::Certificate(_) => refusal(404, TargetError::Unknown),
@@ -169,11 +159,37 @@ fn grub(lab: &Lab, name: &str) -> Answer {
     pilotlight_boot::grub_config(lab, name).map_or_else(|| refusal(404, "no such configuration"), rendered)
 }
 
-/// The first of the texts that configure the machine `mac` of which `wanted` says so.
-fn of_node(site: &Site, mac: MacAddr, wanted: impl Fn(&str, ConfigKind) -> bool) -> Answer {
-    let lab = site.lab();
-    let Some(node) = lab.node_by_mac(mac) else { return refusal(404, NOBODY) };
-    match &*site.provision(&lab, node) {
+/// One of Matchbox's pages, of the machine that the query selects: by its hardware address, else by what else it is known by.
+fn matchbox(site: &Site, lab: &Rc<Lab>, selected: Selected, asking: &Asking, query: &str) -> Answer {
+    let marked = || lab.node_by_marks(&asking.marks).filter(|node| node.is_met());
+    let node = asking.mac.and_then(|mac| lab.node_by_mac(mac)).or_else(marked);
+    if selected == Selected::Grub {
+        let mac = node.map(|node| node.mac).or(asking.mac);
+        return match mac {
+            Some(mac) => grub(lab, &format!("grub.cfg-01-{}", mac.hyphenated())),
+            None => grub(lab, "grub.cfg"),
+        };
+    }
+    match node {
+        Some(node) if selected == Selected::Metadata => {
+            rendered(pilotlight_provision::metadata(lab, node, &pairs(query), query))
+        }
+        Some(node) => of_node(site, lab, node, |name, kind| match selected {
+            Selected::Ignition => kind == ConfigKind::Ignition,
+            Selected::Cloud => name == "user-data",
+            _ => !matches!(kind, ConfigKind::Ignition | ConfigKind::CloudConfig),
+        }),
+        None if asking.mac.is_some() => refusal(404, NOBODY),
+        None if asking.marks == Marks::default() => {
+            refusal(404, "the query names no machine: it has no mac, uuid or serial")
+        }
+        None => refusal(404, "no node has this uuid or serial, or it was not met yet"),
+    }
+}
+
+/// The first of the texts that configure a node of which `wanted` says so.
+fn of_node(site: &Site, lab: &Rc<Lab>, node: &Node, wanted: impl Fn(&str, ConfigKind) -> bool) -> Answer {
+    match &*site.provision(lab, node) {
         Ok(Some(provision)) => {
             let text = provision.texts.iter().find(|text| wanted(text.name, provision.kind));
             match text {
