@@ -2,6 +2,7 @@
 //! anywhere, with anything.
 
 mod renewal;
+mod talos;
 
 use std::{
     fs::{self, File},
@@ -36,6 +37,10 @@ api = "10.77.0.13"
 
 [profiles.ram]
 kind = "debian-ram"
+
+[profiles.talos]
+kind = "talos"
+channel = "v1.11"
 
 [[nodes]]
 name = "one"
@@ -378,6 +383,7 @@ impl Desk {
         ensure!(config.contains("kubernetes-admin") && config.contains("10.77.0.13"), "{config}");
         let again = run(&mut self.pilotctl(&["kubeconfig", "--out", "config"])?, LIMIT)?;
         ensure!(!again.status.success(), "a file was written over");
+        self.talos_has_its_secrets()?;
         let with = |words: &[&str], said: &str, out: &str| self.typed(words, said, out);
         ensure!(with(&["ca", "backup"], PASSPHRASE, "backup")?, "no backup");
         ensure!(

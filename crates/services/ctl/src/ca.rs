@@ -1,4 +1,4 @@
-//! `pilotctl ca`, `kubeconfig` and `arm`: the certificate authority, asked by an operator.
+//! `pilotctl ca`, `kubeconfig`, `talos-secrets` and `arm`: the certificate authority, asked by an operator.
 //!
 //! What is secret comes from standard input and goes to standard output or into a file that is new: command lines can be
 //! read by others.
@@ -107,6 +107,14 @@ pub(crate) fn run(verb: &Verb) -> anyhow::Result<()> {
 /// Writes a kubeconfig for an administrator to standard output, or into a file that nobody else may read.
 pub(crate) fn kubeconfig(authority: &Authority, out: Option<&Path>) -> anyhow::Result<()> {
     let Answer::Kubeconfig { text } = authority.ask(&Question::Kubeconfig {})? else {
+        bail!("the certificate authority answered something else");
+    };
+    write(out, &text)
+}
+
+/// Writes what the lab's Talos nodes share to standard output, or into a file that nobody else may read.
+pub(crate) fn talos_secrets(authority: &Authority, out: Option<&Path>) -> anyhow::Result<()> {
+    let Answer::TalosSecrets { text } = authority.ask(&Question::TalosSecrets {})? else {
         bail!("the certificate authority answered something else");
     };
     write(out, &text)

@@ -98,6 +98,15 @@ enum Verb {
         #[command(flatten)]
         authority: ca::Authority,
     },
+    /// Prints the secrets that the lab's Talos nodes share, for `talosctl gen config --with-secrets`. The authorities' keys are
+    /// among them.
+    TalosSecrets {
+        /// A new file to write them into, which nobody else may read.
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        authority: ca::Authority,
+    },
     /// The certificate authority: what it is trusted by, its backup, and a backup brought back.
     #[command(subcommand)]
     Ca(ca::Verb),
@@ -139,6 +148,7 @@ fn main() -> ExitCode {
         Verb::Forget(arguments) => forget::run(&arguments),
         Verb::Arm { node, minutes, authority } => ca::arm(&authority, &node, minutes),
         Verb::Kubeconfig { out, authority } => ca::kubeconfig(&authority, out.as_deref()),
+        Verb::TalosSecrets { out, authority } => ca::talos_secrets(&authority, out.as_deref()),
         Verb::Ca(verb) => ca::run(&verb),
         Verb::Mirror { take } => mirror::run(take),
         Verb::Power(arguments) => power::run(&arguments),

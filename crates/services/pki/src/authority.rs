@@ -132,19 +132,15 @@ impl Authority {
     pub fn make(begins: u64, random: &dyn SecureRandom) -> Result<Self, Fault> {
         let mark: String = bytes::<4>(random)?.iter().map(|byte| format!("{byte:02x}")).collect();
         let root_key = key(random)?;
-        let root_params = authority_params(&format!("pilotlight root {mark}"), None, begins, random)?;
+        let root_params = authority_params(&format!("pilotlight root {mark}"), None, begins, bytes(random)?)?;
         let root_certificate = root_params.self_signed(&root_key)?.der().to_vec();
         let issuer = Issuer::from_params(&root_params, &root_key);
         let branch = |branch: Branch| -> Result<Ca, Fault> {
             let key = key(random)?;
             // A Kubernetes cluster may be given an authority of its own under this one; the others sign leaves only.
             let below = u8::from(branch == Branch::Kubernetes);
-            let params = authority_params(
-                &format!("pilotlight {} {mark}", branch.name()),
-                Some(below),
-                begins,
-                random,
-            )?;
+            let name = format!("pilotlight {} {mark}", branch.name());
+            let params = authority_params(&name, Some(below), begins, bytes(random)?)?;
             let certificate = params.signed_by(&key, &issuer)?.der().to_vec();
             Ok(Ca { key, certificate })
         };
@@ -193,7 +189,7 @@ impl Authority {
         renewable(pem.as_bytes(), leaf, request, &self.branch(leaf.branch).certificate, clock.now)
     }
 
-    fn branch(&self, branch: Branch) -> &Ca {
+    pub(crate) fn branch(&self, branch: Branch) -> &Ca {
         let [kubernetes, etcd, front_proxy] = &self.branches;
         match branch {
             Branch::Kubernetes => kubernetes,
@@ -253,7 +249,7 @@ impl Authority {
         }
         params.not_before = moment(clock.now.saturating_sub(SLACK).max(self.begins))?;
         params.not_after = moment(ends)?;
-        params.serial_number = Some(serial(random)?);
+        params.serial_number = Some(serial(bytes(random)?));
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         if leaf.server {
@@ -276,18 +272,19 @@ impl Authority {
     }
 }
 
-fn authority_params(
+/// What an authority's certificate says; `number` is random bits.
+pub(crate) fn authority_params(
     name: &str,
     below: Option<u8>,
     begins: u64,
-    random: &dyn SecureRandom,
+    number: [u8; 16],
 ) -> Result<CertificateParams, Fault> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = moment(begins)?;
     params.not_after = moment(begins.saturating_add(YEARS * YEAR))?;
-    params.serial_number = Some(serial(random)?);
+    params.serial_number = Some(serial(number));
     params.is_ca = IsCa::Ca(below.map_or(BasicConstraints::Unconstrained, BasicConstraints::Constrained));
     params.key_usages =
         vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
@@ -308,12 +305,11 @@ fn key(random: &dyn SecureRandom) -> Result<KeyPair, Fault> {
 }
 
 /// A serial number of 127 random bits (RFC 5280 § 4.1.2.2: positive; at most 20 octets).
-fn serial(random: &dyn SecureRandom) -> Result<SerialNumber, Fault> {
-    let mut octets = bytes::<16>(random)?;
+fn serial(mut octets: [u8; 16]) -> SerialNumber {
     if let Some(first) = octets.first_mut() {
         *first = *first & 0x7f | 0x40;
     }
-    Ok(SerialNumber::from(octets.to_vec()))
+    SerialNumber::from(octets.to_vec())
 }
 
 pub(crate) fn bytes<const N: usize>(random: &dyn SecureRandom) -> Result<[u8; N], Fault> {

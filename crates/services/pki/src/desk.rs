@@ -18,13 +18,13 @@
 use std::net::Ipv4Addr;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use pilotlight_lab::{Arming, Lab, MacAddr};
+use pilotlight_lab::{Arming, Lab, MacAddr, Profile, ProfileKind, System};
 use ring::rand::SecureRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Armed, Arms, Ask, Authority, Branch, Clock, Fetch, NotRenewed, OUTSIDE, Purpose, Request, Token, Verdict,
-    admin_leaf, envelope, kubeconfig, leaf::cluster_of, node_leaf, restore, seal,
+    admin_leaf, envelope, kubeconfig, leaf::cluster_of, node_leaf, restore, seal, talos_secrets,
 };
 
 /// The longest line that is read, in bytes: a backup in base64 has about 6,000.
@@ -107,6 +107,8 @@ pub enum Question {
     },
     /// A kubeconfig for an administrator.
     Kubeconfig {},
+    /// What a cluster of Talos nodes shares.
+    TalosSecrets {},
     /// All keys, sealed.
     Backup {
         /// What seals them.
@@ -160,6 +162,11 @@ pub enum Answer {
         /// The file.
         text: String,
     },
+    /// A secrets bundle: the authorities' keys.
+    TalosSecrets {
+        /// The file.
+        text: String,
+    },
     /// A backup in base64.
     Backup {
         /// The file.
@@ -187,7 +194,7 @@ pub enum Record {
     Renewed(String, Purpose),
     /// A node was given the one that it had been given already.
     Again(String, Purpose),
-    /// A kubeconfig or backup left, or a backup came.
+    /// A kubeconfig, a secrets bundle or a backup left, or a backup came.
     Keys(&'static str),
     /// Nothing was given.
     Refused(Denial),
@@ -328,6 +335,7 @@ impl Desk {
                 Ok((Answer::Armed { window }, Some(armed)))
             }
             Question::Kubeconfig {} => self.kubeconfig(now),
+            Question::TalosSecrets {} => self.talos_secrets(now.lab),
             Question::Backup { passphrase } => {
                 let sealed = seal(&self.authority, &passphrase, now.random).map_err(no)?;
                 Ok((Answer::Backup { backup: BASE64_STANDARD.encode(sealed) }, Some(Record::Keys("backup"))))
@@ -444,6 +452,24 @@ impl Desk {
         let refused = |refusal: crate::Refusal| No(refusal.to_string(), refusal.alarm());
         let node = self.arms.hand(now.boot, fetch, &token).map_err(refused)?;
         Ok((Answer::Token { token: token.reveal() }, Some(Record::Handed(node))))
+    }
+
+    /// The authorities' keys leave for the one kind of cluster that cannot do without.
+    fn talos_secrets(&self, lab: &Lab) -> Result<(Answer, Option<Record>), No> {
+        if lab.kubernetes.is_none() {
+            return Err(no("the lab forms no cluster"));
+        }
+        let is_talos = |profile: &Profile| match &profile.kind {
+            ProfileKind::Release(release) => release.system == System::Talos,
+            _ => false,
+        };
+        if !lab.profiles.values().any(is_talos) {
+            return Err(no(
+                "no profile of the lab is of the kind `talos`, and no other system is given the authorities' keys",
+            ));
+        }
+        let text = talos_secrets(&self.authority).map_err(no)?;
+        Ok((Answer::TalosSecrets { text }, Some(Record::Keys("talos-secrets"))))
     }
 
     fn kubeconfig(&self, now: Now<'_>) -> Result<(Answer, Option<Record>), No> {

@@ -31,6 +31,7 @@ mod kubeconfig;
 mod leaf;
 mod renewal;
 mod request;
+mod talos;
 
 pub use arms::{Armed, Arms, Ask, Fetch, LONGEST_WINDOW, NotArmed, OUTSIDE, Refusal, Token, Verdict};
 pub use authority::{Authority, Branch, Clock, Fault, Issued, TimeTrust, YEARS};
@@ -42,3 +43,4 @@ pub use kubeconfig::kubeconfig;
 pub use leaf::{Leaf, LeafError, Name, Purpose, admin_leaf, node_leaf};
 pub use renewal::NotRenewed;
 pub use request::{LONGEST_REQUEST, Request, RequestError};
+pub use talos::talos_secrets;

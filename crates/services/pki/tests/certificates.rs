@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pilotlight_lab::{Lab, Role};
 use pilotlight_pki::{
     Authority, Branch, Clock, Fault, Leaf, LeafError, Name, Purpose, TimeTrust, admin_leaf, kubeconfig,
-    node_leaf, restore, seal,
+    node_leaf, restore, seal, talos_secrets,
 };
 use ring::rand::SystemRandom;
 use rustls::{
@@ -194,4 +194,49 @@ fn a_kubeconfig_holds_what_it_was_given() {
     assert_eq!(read["clusters"][0]["cluster"]["server"], "https://10.77.0.11:6443");
     assert_eq!(read["users"][0]["user"]["client-key-data"], "a2V5");
     assert_eq!(read["current-context"], "admin\"\n@lab");
+}
+
+/// What Talos' own bundles look like; that each key is its certificate's, OpenSSL says in the scene `http-certificates`.
+#[test]
+fn a_bundle_for_talos_is_the_same_after_a_backup_and_another_pis_is_another() {
+    let authority = authority();
+    let text = talos_secrets(&authority).expect("a bundle");
+    let backup = seal(&authority, "correct horse battery", &SystemRandom::new()).expect("a backup");
+    let restored = restore(&backup, "correct horse battery").expect("it opens");
+    assert_eq!(talos_secrets(&restored).expect("a bundle"), text);
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let (bundle, other) = (read(&text), read(&talos_secrets(&self::authority()).expect("a bundle")));
+    let pem = |path: &str| {
+        use base64::{Engine as _, prelude::BASE64_STANDARD};
+        let text = bundle.pointer(path).and_then(|value| value.as_str()).expect(path);
+        String::from_utf8(BASE64_STANDARD.decode(text).expect("base64")).expect("PEM")
+    };
+    for (name, branch) in
+        [("etcd", Branch::Etcd), ("k8s", Branch::Kubernetes), ("k8saggregator", Branch::FrontProxy)]
+    {
+        assert_eq!(pem(&format!("/certs/{name}/crt")), authority.branch_pem(branch));
+        assert!(pem(&format!("/certs/{name}/key")).starts_with("-----BEGIN EC PRIVATE KEY-----\n"));
+    }
+    assert!(pem("/certs/k8sserviceaccount/key").starts_with("-----BEGIN EC PRIVATE KEY-----\n"));
+    assert!(pem("/certs/os/key").starts_with("-----BEGIN ED25519 PRIVATE KEY-----\n"));
+    for path in [
+        "/cluster/id",
+        "/cluster/secret",
+        "/secrets/bootstraptoken",
+        "/secrets/secretboxencryptionsecret",
+        "/trustdinfo/token",
+        "/certs/os/crt",
+        "/certs/os/key",
+    ] {
+        assert_ne!(bundle.pointer(path).expect(path), other.pointer(path).expect(path), "{path}");
+    }
+    for path in ["/secrets/bootstraptoken", "/trustdinfo/token"] {
+        let token = bundle.pointer(path).and_then(|value| value.as_str()).expect(path);
+        let fits = |part: &str, length| {
+            part.len() == length && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        let (id, secret) = token.split_once('.').expect("a dot");
+        assert!(fits(id, 6) && fits(secret, 16), "{token}");
+    }
+    assert_ne!(bundle.pointer("/secrets/bootstraptoken"), bundle.pointer("/trustdinfo/token"));
 }

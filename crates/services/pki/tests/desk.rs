@@ -193,6 +193,7 @@ fn what_faces_the_wire_asks_for_certificates_alone() {
     for line in [
         json!({"ask": "arm", "node": "node2", "window": 600}),
         json!({"ask": "kubeconfig"}),
+        json!({"ask": "talos-secrets"}),
         json!({"ask": "booted", "node": "node2"}),
         backup.clone(),
         json!({"ask": "restore", "passphrase": "correct horse battery", "backup": ""}),
@@ -215,6 +216,28 @@ fn what_faces_the_wire_asks_for_certificates_alone() {
     assert_eq!(other.authority.root_pem(), before);
     let config = say(&mut other, Caller::Operator, &json!({"ask": "kubeconfig"}));
     assert!(matches!(config, (Answer::Kubeconfig { text }, _) if text.contains("kubernetes-admin@")));
+}
+
+#[test]
+fn the_authorities_keys_leave_for_a_cluster_of_talos_alone() {
+    let mut desk = desk();
+    let cluster = "[kubernetes]\napi = \"10.77.0.11\"\n";
+    let talos = "[profiles.t]\nkind = \"talos\"\nchannel = \"v1.11\"\n";
+    let mut ask = |lab: &str| {
+        let lab =
+            pilotlight_lab::parse(&format!("[network]\naddress = \"10.77.0.1/24\"\n{lab}")).expect("a lab");
+        let clock = Clock { now: 1_800_000_000, trust: TimeTrust::Untrusted };
+        let now = Now { boot: 100, clock, lab: &lab, random: &SystemRandom::new() };
+        desk.answer(br#"{"ask":"talos-secrets"}"#, Caller::Operator, now)
+    };
+    let other = ask(cluster);
+    assert!(refused(&other).is_some_and(|(told, ..)| told.contains("of the kind `talos`")));
+    let alone = ask(talos);
+    assert!(refused(&alone).is_some_and(|(told, ..)| told.contains("forms no cluster")));
+    assert!(matches!(
+        ask(&format!("{cluster}{talos}")),
+        (Answer::TalosSecrets { .. }, Some(Record::Keys("talos-secrets")))
+    ));
 }
 
 #[test]
