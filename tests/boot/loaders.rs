@@ -20,6 +20,8 @@ use crate::{
 struct Machine {
     node: &'static str,
     firmware: Firmware,
+    /// In MiB. GRUB and a kernel that it loads want more than 512.
+    memory: u32,
     steps: &'static [Step],
 }
 
@@ -32,10 +34,10 @@ enum Step {
     Loaded(&'static str),
     /// It has fetched what begins so over HTTP.
     Fetched(&'static str),
-    /// It has asked for this over HTTP, which is not on the card.
-    Asked(&'static str),
     /// It has asked for this over TFTP, which is not on the card.
     Missed(&'static str),
+    /// It has told that it is up.
+    Ready,
     /// When its console has said the first, the second is typed there.
     Typed(&'static str, &'static str),
 }
@@ -45,13 +47,14 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const SCRIPT: &str = "http://10.77.0.1/boot.ipxe";
 const KERNEL: &str = "/assets/debian-installer/13/amd64/linux";
 const INITRD: &str = "/assets/debian-installer/13/amd64/initrd.gz";
-const ARM_KERNEL: &str = "/assets/debian-installer/13/arm64/linux";
+const NODE: &str = "/assets/debian-ram/";
 
 const PCS: [Machine; 3] = [
     // A PXELINUX with a TCP of its own, upon the UNDI driver of the iPXE in the ROM.
     Machine {
         node: "lpxelinux",
         firmware: Firmware::Bios,
+        memory: 1024,
         steps: &[
             Step::Told("lpxelinux.0"),
             Step::Loaded("lpxelinux.0"),
@@ -65,6 +68,7 @@ const PCS: [Machine; 3] = [
     Machine {
         node: "undionly",
         firmware: Firmware::Bios,
+        memory: 1024,
         steps: &[
             Step::Told(SCRIPT),
             Step::Fetched("/ipxe"),
@@ -78,6 +82,7 @@ const PCS: [Machine; 3] = [
     Machine {
         node: "grub",
         firmware: Firmware::Uefi,
+        memory: 1024,
         steps: &[
             Step::Told("shimx64.efi"),
             Step::Loaded("shimx64.efi"),
@@ -91,15 +96,19 @@ const PCS: [Machine; 3] = [
 ];
 
 const ARM: [Machine; 2] = [
+    // All the way: from its firmware to a system in memory that says it is up.
     Machine {
         node: "arm",
         firmware: Firmware::UefiArm64,
+        // Its root stays in memory as it was fetched.
+        memory: 2048,
         steps: &[
             Step::Told("ipxe-arm64.efi"),
             Step::Loaded("ipxe-arm64.efi"),
             Step::Told(SCRIPT),
             Step::Fetched("/ipxe"),
-            Step::Asked(ARM_KERNEL),
+            Step::Fetched(NODE),
+            Step::Ready,
         ],
     },
     // By itself it asks in its own name, then in that of an UEFI, fetches its file and does not start it (docs/clients.md
@@ -108,6 +117,7 @@ const ARM: [Machine; 2] = [
     Machine {
         node: "u-boot",
         firmware: Firmware::UBootArm64,
+        memory: 1024,
         steps: &[
             Step::Told("u-boot/ipxe-arm64.efi"),
             Step::Told("ipxe-arm64.efi"),
@@ -180,8 +190,7 @@ impl Machine {
         Ok(scene.start_pc(&Pc {
             name: self.node,
             firmware: self.firmware,
-            // GRUB and a kernel that it loads want more than 512.
-            memory_mib: 1024,
+            memory_mib: self.memory,
             hub: Path::new(""),
             mac: &mac,
             disks: &[],
@@ -229,9 +238,7 @@ impl Machine {
                 Step::Told(file) => is(event, "dhcp", "ack") && named(&event["file"], file),
                 Step::Loaded(file) => is(event, "tftp", "sent") && named(&event["file"], file),
                 Step::Fetched(path) => got(event, path),
-                Step::Asked(path) => {
-                    event["service"] == "http" && event["status"] == 404 && event["path"] == *path
-                }
+                Step::Ready => is(event, "http", "ready") && event["hostname"] == self.node,
                 Step::Missed(file) => {
                     event["service"] == "tftp" && event["stage"] == "error" && named(&event["file"], file)
                 }

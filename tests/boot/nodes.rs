@@ -82,7 +82,7 @@ const MACHINES: [Machine; 3] = [
             Some("dhcp"),
         ),
         address: "10.77.0.22",
-        kernel: "6.1.",
+        kernel: "7.",
         configuration: "user-data",
         certificates: 2,
         etcd: ALERT,
@@ -138,13 +138,13 @@ pub(crate) fn three_machines() -> Result<()> {
 
 /// An operator has a worker follow the other channel: its next start is of that one, and the Pi goes on as it is.
 fn flipped(scene: &mut Scene) -> Result<()> {
-    scene.type_text(card::PI, "pilotctl channel set worker1 stable\n")?;
-    scene.wait_for(card::PI, "worker1 follows stable (", PATIENCE)?;
+    scene.type_text(card::PI, "pilotctl channel set worker1 oldstable\n")?;
+    scene.wait_for(card::PI, "worker1 follows oldstable (", PATIENCE)?;
     pcs::event(scene, "the choice", |event| {
-        is(event, "lab-state", "channel") && event["node"] == "worker1" && event["channel"] == "stable"
+        is(event, "lab-state", "channel") && event["node"] == "worker1" && event["channel"] == "oldstable"
     })?;
     const DISKS: [(&str, Content, &str); 2] = [("state", Content::Kept, "mounted"), MACHINES[1].disks[1]];
-    let worker = Machine { kernel: "6.12.", disks: &DISKS, kept: "by worker1", ..MACHINES[1] };
+    let worker = Machine { kernel: "6.1.", disks: &DISKS, kept: "by worker1", ..MACHINES[1] };
     becomes_a_node(scene, &worker)?.is_untouched(scene, &worker)
 }
 

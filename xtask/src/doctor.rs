@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, process::ExitCode};
 
 use clap::Args;
-use pilotlight_card::{NODE_CHANNELS, Toolset, Workshop, node_sets};
+use pilotlight_card::{NodeKind, Toolset, Workshop};
 
 use crate::{BOARD, Source, ui};
 
@@ -45,11 +45,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for_tests.sort();
     for_tests.dedup();
     for_tests.retain(|set| !for_image.contains(set));
-    let for_nodes = NODE_CHANNELS.iter().flat_map(|(channel, _)| node_sets(channel)).collect();
+    let for_nodes = NodeKind::all().flat_map(NodeKind::sets).collect();
     let purposes = [
         ("for an image", for_image),
-        ("for nodes that run from memory, and the tests", for_nodes),
         ("for the tests", for_tests),
+        ("for nodes that run from memory: what a lab names of it, and for the tests some", for_nodes),
     ];
     for (purpose, sets) in purposes {
         println!("  {purpose}");
@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             missing += one_set(&workshop, &set)?;
         }
     }
-    println!("\nto be fetched in all: {}", ui::bytes(missing));
+    println!("\nto be fetched at the most: {}", ui::bytes(missing));
     if let Some(free) = free(workshop.archives().cache().root()) {
         // Unpacked tools and packages take about five times what was fetched.
         let wanted = missing * 5;
@@ -72,7 +72,7 @@ fn one_set(workshop: &Workshop, set: &str) -> anyhow::Result<u64> {
         workshop.archives().missing(workshop.lock(), set)?.iter().map(|package| package.size).sum();
     let size: u64 = all.iter().map(|package| package.size).sum();
     println!(
-        "    {set:<13} {:>4} packages {:>10}, to be fetched {:>10}",
+        "    {set:<27} {:>4} packages {:>10}, to be fetched {:>10}",
         all.len(),
         ui::bytes(size),
         ui::bytes(missing)

@@ -61,11 +61,11 @@ fn summary(report: &Report, start: Instant) {
     println!("           the system without that {system}, of {limit} at the most (`cargo xtask size`)");
     let beside = |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     for node in &report.node_images {
-        let bytes = node.files.iter().map(|(_, length, _)| length).sum();
-        let (version, bytes) = (&node.version, ui::bytes(bytes));
+        let bytes = node.made.files.iter().map(|(_, length, _)| length).sum();
+        let (version, kernel, bytes) = (&node.made.version, &node.made.kernel_release, ui::bytes(bytes));
         println!(
-            "nodes      debian-ram {version}: Linux {}, {bytes} on the data partition",
-            node.kernel_release
+            "nodes      debian-ram {version}: {}, Linux {kernel}, {bytes} on the data partition",
+            node.kind
         );
     }
     for release in &report.mirrored.releases {

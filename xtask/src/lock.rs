@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
 use pilotlight_card::{BASE, Settings, Update, Wish, lock_path, review};
 
@@ -23,6 +23,10 @@ pub(crate) struct Arguments {
     /// when there are, and with 2 when it could not be told
     #[arg(long, conflicts_with_all = ["update", "locked"])]
     check: bool,
+    /// Lock from what the archives had on this day (year-month-day): for a mirror that keeps the state of a day, whose
+    /// testing and sid have ended since
+    #[arg(long, value_name = "DAY", value_parser = day, conflicts_with_all = ["check", "locked"])]
+    as_of: Option<i64>,
     #[command(flatten)]
     source: Source,
 }
@@ -40,7 +44,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let update = update(arguments.update.as_deref())?;
-    let changes = pilotlight_card::relock(&workspace, &settings, &update, now()?)?;
+    let time = arguments.as_of.map_or_else(now, Ok)?;
+    let changes = pilotlight_card::relock(&workspace, &settings, &update, time)?;
     for line in &changes.lines {
         println!("{line}");
     }
@@ -78,6 +83,13 @@ fn update(packages: Option<&[String]>) -> anyhow::Result<Update> {
         Some([]) => Update::All,
         Some(packages) => Update::Packages(packages.iter().map(wish).collect::<anyhow::Result<_>>()?),
     })
+}
+
+/// A day that has begun.
+fn day(text: &str) -> anyhow::Result<i64> {
+    let day = pilotlight_card::day(text).context("write it as in 2026-11-28")?;
+    ensure!(day <= now()?, "it is yet to come");
+    Ok(day)
 }
 
 /// Seconds since 1970.

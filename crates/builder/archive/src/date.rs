@@ -12,11 +12,23 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     let year: i64 = year.parse().ok().filter(|year| (1970..10_000).contains(year))?;
     let parts: Vec<i64> = time.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
     let [hour @ 0..24, minute @ 0..60, second @ 0..61] = parts[..] else { return None };
+    Some(days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
+/// Seconds since 1970-01-01T00:00:00Z at the beginning of a day, `2026-11-28` in UTC, or none when the text is no such day.
+pub fn day(text: &str) -> Option<i64> {
+    let parts: Vec<i64> = text.split('-').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let [year @ 1970..10_000, month @ 1..13, day @ 1..32] = parts[..] else { return None };
+    let seconds = days(year, month, day) * 86_400;
+    // A day that its month has not got is another day, and reads otherwise when it is written.
+    stamp(seconds).starts_with(&format!("{year:04}{month:02}{day:02}T")).then_some(seconds)
+}
+
+fn days(year: i64, month: i64, day: i64) -> i64 {
     // Days since 1970 with years counted from March, so that the leap day is a year's last.
     let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = shifted_year / 4 - shifted_year / 100 + shifted_year / 400;
-    let days = shifted_year * 365 + leap_days + (153 * shifted_month + 2) / 5 + day - 1 - 719_468;
-    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+    shifted_year * 365 + leap_days + (153 * shifted_month + 2) / 5 + day - 1 - 719_468
 }
 
 /// Seconds since 1970-01-01T00:00:00Z as snapshot archives write them in their addresses: `20261128T021046Z`.
@@ -47,6 +59,19 @@ mod tests {
         check("Wed, 01 Mar 2000 00:00:00 UTC", "20000301T000000Z");
         check("Thu, 31 Dec 2026 23:59:59 UTC", "20261231T235959Z");
         check("Sat, 12 Sep 2026 07:55:41 UTC", "20260912T075541Z");
+    }
+
+    #[test]
+    fn days() {
+        let check = |text: &str, expect: Option<i64>| assert_eq!(super::day(text), expect, "{text}");
+        check("1970-01-01", Some(0));
+        check("2026-11-28", Some(1_795_824_000));
+        check("2024-02-29", Some(1_709_164_800));
+        check("2026-02-29", None);
+        check("2026-11-31", None);
+        check("26-11-28", None);
+        check("2026-11", None);
+        check("", None);
     }
 
     #[test]

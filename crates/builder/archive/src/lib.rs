@@ -28,7 +28,7 @@ pub mod testing;
 mod unpack;
 
 pub use archives::{Archives, Error};
-pub use date::stamp;
+pub use date::{day, stamp};
 pub use fetch::{FetchError, FileKind, GoneFile};
 pub use index::IndexError;
 pub use lock::{Lock, LockError, LockedIndex, LockedPackage, LockedRelease, LockedSet, Origin};

@@ -15,11 +15,9 @@ use crate::mirrors::{self, Mirrors};
 use pilotlight_fetch::Digest;
 
 /// A checked `archives.toml`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Spec {
     /// The base that has what this one lacks.
-    #[serde(default)]
     pub builds_on: Option<String>,
     /// The archives by name.
     pub archives: BTreeMap<String, ArchiveSpec>,
@@ -56,28 +54,45 @@ pub struct KeySpec {
 }
 
 /// A set of packages that belong together.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct SetSpec {
     /// The suites its packages may come from; the newest version wins.
     pub suites: Vec<Suite>,
     /// The components of those suites.
-    #[serde(default = "main")]
     pub components: Vec<String>,
     /// The architectures side by side; the first is the set's own.
     pub architectures: Vec<String>,
     /// Whether every package marked Essential belongs to it.
-    #[serde(default)]
     pub essential: bool,
     /// Packages that come with what they depend on.
-    #[serde(default)]
     pub packages: Vec<Wish>,
     /// Packages that come without what they depend on.
-    #[serde(default)]
     pub alone: Vec<Wish>,
     /// What the builder itself takes the place of.
-    #[serde(default)]
     pub provided: Vec<Provided>,
+}
+
+/// An `archives.toml` as it is written.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct SpecText {
+    builds_on: Option<String>,
+    archives: BTreeMap<String, ArchiveSpec>,
+    sets: BTreeMap<String, SetText>,
+}
+
+/// A set as it is written. What it does not say is as in the set that it is like, if it is like one.
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct SetText {
+    like: Option<String>,
+    suites: Option<Vec<Suite>>,
+    components: Option<Vec<String>>,
+    architectures: Option<Vec<String>>,
+    essential: Option<bool>,
+    packages: Option<Vec<Wish>>,
+    alone: Option<Vec<Wish>>,
+    provided: Option<Vec<Provided>>,
 }
 
 /// A suite of an archive: `suite`, or `archive:suite` where several archives have one of that name.
@@ -90,10 +105,6 @@ pub struct Suite {
     pub name: String,
     /// Whether other archives beside it have one of that name, so that people have to be told which is meant.
     shared: bool,
-}
-
-fn main() -> Vec<String> {
-    vec!["main".into()]
 }
 
 /// A package that is asked for: `name`, or `name:architecture` where it is not the set's own.
@@ -173,8 +184,12 @@ impl Spec {
     /// # Errors
     /// Wrong TOML, or everything that does not fit together.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
-        let mut spec: Self = toml::from_str(text)?;
+        let text: SpecText = toml::from_str(text)?;
         let mut problems = Vec::new();
+        let sets =
+            text.sets.iter().map(|(name, set)| (name.clone(), set.whole(name, &text.sets, &mut problems)));
+        let sets = sets.collect();
+        let mut spec = Self { builds_on: text.builds_on, archives: text.archives, sets };
         for (name, archive) in &spec.archives {
             archive.check(name, &mut problems);
         }
@@ -254,6 +269,38 @@ impl Spec {
         provided.sort();
         list("provided", provided);
         Some(Digest::of(text).to_string()[..16].to_owned())
+    }
+}
+
+impl SetText {
+    /// The set with what it takes from another one.
+    fn whole(&self, name: &str, sets: &BTreeMap<String, Self>, problems: &mut Vec<String>) -> SetSpec {
+        let mut say = |text: String| problems.push(format!("sets.{name}.like: {text}"));
+        let other = match &self.like {
+            None => Self::default(),
+            Some(like) => match sets.get(like) {
+                Some(Self { like: Some(further), .. }) => {
+                    say(format!("{like:?} is itself like {further:?}: name that one"));
+                    Self::default()
+                }
+                Some(other) => other.clone(),
+                None => {
+                    let hint = crate::nearest::hint(like, sets.keys().map(String::as_str));
+                    say(format!("there is no set {like:?}{hint}"));
+                    Self::default()
+                }
+            },
+        };
+        let own = self.clone();
+        SetSpec {
+            suites: own.suites.or(other.suites).unwrap_or_default(),
+            components: own.components.or(other.components).unwrap_or_else(|| vec!["main".into()]),
+            architectures: own.architectures.or(other.architectures).unwrap_or_default(),
+            essential: own.essential.or(other.essential).unwrap_or_default(),
+            packages: own.packages.or(other.packages).unwrap_or_default(),
+            alone: own.alone.or(other.alone).unwrap_or_default(),
+            provided: own.provided.or(other.provided).unwrap_or_default(),
+        }
     }
 }
 
@@ -342,111 +389,5 @@ impl SetSpec {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        [archives.debian]
-        mirror = "http://ftp.example.org/debian"
-        suites = ["trixie"]
-        keys = [{ fingerprint = "04B54C3CDCA79751B16BC6B5225629DF75B188BD", file = "keys/a.asc" }]
-        [sets.root]
-        suites = ["trixie"]
-        architectures = ["armhf", "arm64"]
-        packages = ["systemd", "linux-image-arm64:arm64"]
-    "#;
-
-    #[test]
-    fn a_set_reads() {
-        let spec = Spec::parse(GOOD).unwrap();
-        let root = &spec.sets["root"];
-        assert_eq!(root.own_architecture(), "armhf");
-        assert_eq!(root.components, ["main"]);
-        assert_eq!(root.packages[1].to_string(), "linux-image-arm64:arm64");
-        assert_eq!(
-            (root.suites[0].archive.as_str(), root.suites[0].to_string().as_str()),
-            ("debian", "trixie")
-        );
-    }
-
-    const OTHER: &str = r#"
-        builds-on = "debian"
-        [archives.one]
-        mirror = "http://one.example.org/one"
-        suites = ["trixie"]
-        keys = [{ fingerprint = "A0DA38D0D76E8B5D638872819165938D90FDDD2E", file = "keys/one.asc" }]
-        [archives.two]
-        mirror = "http://two.example.org/two"
-        suites = ["trixie"]
-        keys = [{ fingerprint = "CF8A1AF502A2AA2D763BAE7E82B129927FA3303E", file = "keys/two.asc" }]
-        [sets.root]
-        suites = ["one:trixie", "two:trixie"]
-        architectures = ["armhf"]
-        packages = ["systemd"]
-    "#;
-
-    #[test]
-    fn what_a_base_lacks_is_of_the_one_below() {
-        let tools =
-            "[sets.tools]\nsuites = [\"trixie\"]\narchitectures = [\"amd64\"]\npackages = [\"gcc\"]\n";
-        let below = Spec::parse(&format!("{GOOD}{tools}")).unwrap().in_folder(Path::new("/bases/debian"));
-        let above = Spec::parse(OTHER).unwrap().in_folder(Path::new("/bases/other"));
-        assert_eq!(above.builds_on.as_deref(), Some("debian"));
-        let both = above.upon(below.clone()).unwrap();
-        let suites: Vec<String> = both.sets["root"].suites.iter().map(Suite::to_string).collect();
-        assert_eq!(suites, ["one:trixie", "two:trixie"]);
-        assert_eq!(both.fingerprint("tools"), below.fingerprint("tools"));
-        assert_ne!(both.fingerprint("root"), below.fingerprint("root"));
-        assert_eq!(both.archives["debian"].keys[0].file, Path::new("/bases/debian/keys/a.asc"));
-        assert_eq!(both.archives["two"].keys[0].file, Path::new("/bases/other/keys/two.asc"));
-        let fault = both.upon(below).unwrap_err().to_string();
-        assert!(fault.contains("archives.debian"), "{fault}");
-    }
-
-    #[test]
-    fn a_suite_of_two_archives_has_to_be_told_apart() {
-        let fault = Spec::parse(&OTHER.replace("one:trixie", "trixie")).unwrap_err().to_string();
-        assert!(fault.contains("a suite of one and of two: write `one:trixie`"), "{fault}");
-        let fault = Spec::parse(&OTHER.replace("one:trixie", "three:trixie")).unwrap_err().to_string();
-        assert!(fault.contains("no archive has \"three:trixie\""), "{fault}");
-    }
-
-    #[test]
-    fn all_problems_are_named_at_once() {
-        let check = |from: &str, to: &str, expect: &[&str]| {
-            let message = Spec::parse(&GOOD.replace(from, to)).unwrap_err();
-            let message = match message {
-                SpecError::Problems(problems) => problems.join("\n"),
-                SpecError::Toml(fault) => fault.to_string(),
-            };
-            for part in expect {
-                assert!(message.contains(part), "{from} → {to}: {message}");
-            }
-        };
-        check(
-            "suites = [\"trixie\"]\n        arch",
-            "suites = [\"trixy\"]\n        arch",
-            &["trixy", "did you mean `trixie`"],
-        );
-        check("\"armhf\", \"arm64\"", "\"armhf\"", &["linux-image-arm64:arm64", "architectures"]);
-        check("http://", "ftp://", &["archives.debian.mirror"]);
-        check("04B5", "04b5", &["not a fingerprint"]);
-        check("packages", "packges", &["unknown field `packges`"]);
-        check("\"systemd\"", "\"Systemd\"", &["is no package"]);
-    }
-
-    #[test]
-    fn the_fingerprint_follows_the_content_alone() {
-        let of = |text: &str| Spec::parse(text).unwrap().fingerprint("root").unwrap();
-        let original = of(GOOD);
-        assert_eq!(of(&GOOD.replace("ftp.example", "mirror.example")), original);
-        assert_eq!(
-            of(&GOOD.replace(
-                "\"systemd\", \"linux-image-arm64:arm64\"",
-                "\"linux-image-arm64:arm64\", \"systemd\""
-            )),
-            original
-        );
-        assert_ne!(of(&GOOD.replace("\"systemd\"", "\"udev\"")), original);
-    }
-}
+#[path = "spec_tests.rs"]
+mod tests;

@@ -18,7 +18,7 @@ use pilotlight_tree::{Bytes, Package};
 use serde::Deserialize;
 
 use crate::{
-    NodeImage, Toolset, Workshop, node_sets,
+    NodeImage, NodeKind, Toolset, Workshop,
     root::{Finished, Unpacked, boot_sets, root_sets},
     services::Services,
 };
@@ -90,7 +90,7 @@ fn checked(workshop: &Workshop, crates: &[(String, String)]) -> anyhow::Result<V
 /// The boot partition's lines of the manifest.
 pub(crate) fn boot_manifest(boot: &[(String, Bytes)], board: &Board, packages: &[Package]) -> String {
     let brings_kernel = |package: &&Package| {
-        package.data.iter().any(|(path, _)| path.as_bytes().starts_with(b"boot/vmlinuz-"))
+        package.data.iter().any(|(path, _)| pilotlight_rootfs::kernel_release(path).is_some())
     };
     let kernel = packages.iter().find(brings_kernel).map_or(manifest::MADE, |package| package.name.as_str());
     let line = |(name, content): &(String, Bytes)| {
@@ -126,8 +126,8 @@ pub(crate) fn handed(workshop: &Workshop, shelf: &Lock, images: &[NodeImage]) ->
     for release in &shelf.releases {
         let made = images
             .iter()
-            .find(|image| release.system == System::DebianRam && image.version == release.version);
-        let debs = made.map(|image| packages(workshop, &image.channel)).transpose()?;
+            .find(|image| release.system == System::DebianRam && image.made.version == release.version);
+        let debs = made.map(|image| packages(workshop, image.kind)).transpose()?;
         handed.push(Handed {
             kind: "operating-system",
             folder: release.folder(),
@@ -148,10 +148,10 @@ pub(crate) fn handed(workshop: &Workshop, shelf: &Lock, images: &[NodeImage]) ->
     Ok(handed)
 }
 
-/// The packages that the system of a channel is made of.
-fn packages(workshop: &Workshop, channel: &str) -> anyhow::Result<Vec<HandedDeb>> {
+/// The packages that a system is made of.
+fn packages(workshop: &Workshop, kind: NodeKind) -> anyhow::Result<Vec<HandedDeb>> {
     let mut debs = Vec::new();
-    for set in node_sets(channel) {
+    for set in kind.sets() {
         debs.extend(workshop.archives.locked(&workshop.lock, &set)?.iter().map(|package| HandedDeb {
             name: package.name.clone(),
             version: package.version.clone(),

@@ -1,40 +1,36 @@
 //! What a card's data partition begins with: nothing, or what the lab's nodes are started with and given.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::File,
-};
+use std::{collections::BTreeMap, fs::File};
 
 use anyhow::Context as _;
 use pilotlight_disk::layout::{DATA_IMAGE, MIB};
 use pilotlight_fetch::Cache;
-use pilotlight_lab::{Architecture, Lab, System, Versions, paths, users};
+use pilotlight_lab::{Lab, System, Versions, paths, users};
 use pilotlight_mirror::{Lock, LockedFile, LockedRelease, Wanted};
 use pilotlight_tree::{Bytes, Kind, Meta, Node, Tree, TreePath};
 
-use crate::{NODE_CHANNELS, NodeImage};
+use crate::{NodeImage, NodeKind};
 
 /// What the Pi needs for its first hours, and an ext4 for itself, its journal above all.
 const SPARE: u64 = 48 * MIB;
 
-/// The channels of the system that [`crate::Workshop::node_image`] makes which the lab's machines may follow.
-pub(crate) fn wanted_channels(lab: &Lab) -> Vec<&'static str> {
-    let wanted: BTreeSet<String> = ours(lab).filter(is_made).map(|wanted| wanted.channel).collect();
-    NODE_CHANNELS.iter().map(|(name, _)| *name).filter(|name| wanted.contains(*name)).collect()
+/// The systems that [`crate::Workshop::node_image`] makes which the lab's machines may follow.
+pub(crate) fn wanted_kinds(lab: &Lab) -> Vec<NodeKind> {
+    let wanted: Vec<NodeKind> = ours(lab).filter_map(|wanted| kind(&wanted)).collect();
+    NodeKind::all().filter(|kind| wanted.contains(kind)).collect()
 }
 
 /// What the lab wants of it and this builder does not make, in words.
 pub(crate) fn unmade(lab: &Lab) -> Vec<String> {
-    ours(lab).filter(|wanted| !is_made(wanted)).map(|wanted| wanted.to_string()).collect()
+    ours(lab).filter(|wanted| kind(wanted).is_none()).map(|wanted| wanted.to_string()).collect()
 }
 
 fn ours(lab: &Lab) -> impl Iterator<Item = Wanted> {
     pilotlight_mirror::systems(lab).into_iter().filter(|wanted| wanted.system == System::DebianRam)
 }
 
-fn is_made(wanted: &Wanted) -> bool {
-    wanted.architecture == Architecture::Amd64
-        && NODE_CHANNELS.iter().any(|(name, _)| *name == wanted.channel)
+fn kind(wanted: &Wanted) -> Option<NodeKind> {
+    NodeKind::find(&wanted.channel, wanted.architecture)
 }
 
 /// How long the partition of these files has to be, in bytes.
@@ -58,10 +54,10 @@ pub(crate) fn shelf(images: &[NodeImage], mirrored: &Lock) -> anyhow::Result<Loc
         };
         lock.put(LockedRelease {
             system: System::DebianRam,
-            architecture: Architecture::Amd64,
-            version: image.version.clone(),
-            channels: vec![image.channel.clone()],
-            files: image.files.iter().map(file).collect::<anyhow::Result<_>>()?,
+            architecture: image.kind.architecture(),
+            version: image.made.version.clone(),
+            channels: vec![image.kind.channel().to_owned()],
+            files: image.made.files.iter().map(file).collect::<anyhow::Result<_>>()?,
         });
     }
     Ok(lock)
@@ -88,7 +84,7 @@ pub(crate) fn contents(
 fn made(images: &[NodeImage], path: &str) -> anyhow::Result<Bytes> {
     let mut parts = path.split('/').skip(1);
     let (version, name) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
-    let image = images.iter().find(|image| image.version == version);
+    let image = images.iter().find(|image| image.made.version == version);
     let path = image.with_context(|| format!("nobody made {path}"))?.folder.join(name);
     let file = File::open(&path).and_then(|file| pilotlight_fetch::map(&file));
     file.with_context(|| format!("cannot read {}", path.display()))

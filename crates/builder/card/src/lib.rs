@@ -35,8 +35,8 @@ pub use clock::Step;
 use clock::Steps;
 pub use inspect::{DIFFERENCES, Installable, Selection};
 pub use mirror::{Mirrored, lab_lock, read_lab_lock};
-pub use node::{NODE_CHANNELS, NodeImage, node_sets};
-pub use pilotlight_archive::{GoneFile, Review, Update, Wish};
+pub use node::{NodeFiles, NodeImage, NodeKind};
+pub use pilotlight_archive::{GoneFile, Review, Update, Wish, day};
 use pilotlight_board::MODULE_GROUPS;
 pub use pilotlight_board::{Architecture, Board};
 use pilotlight_disk::{Params, Slot, layout};
@@ -315,7 +315,7 @@ impl Workshop {
 
     /// The systems that the builder makes for a lab's machines.
     fn node_images(&self, lab: &Lab) -> anyhow::Result<Vec<NodeImage>> {
-        data::wanted_channels(lab).into_iter().map(|channel| self.node_image(channel, None)).collect()
+        data::wanted_kinds(lab).into_iter().map(|kind| self.node_image(kind, None)).collect()
     }
 
     /// Makes a system for one slot of a card that is in use, to be sent to it.

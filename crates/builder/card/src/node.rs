@@ -3,15 +3,15 @@
 //! Its three files lie in a folder that the boot server hands out as it is, with a list of their digests beside them.
 
 use std::{
-    fs,
+    fmt, fs,
     io::BufWriter,
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use pilotlight_image::{Digest, pieces::Stock, squashfs};
-use pilotlight_lab::System;
+use pilotlight_lab::{Architecture, System};
 use pilotlight_rootfs::{Inputs, Root, Spec, Wanted, overlay};
 use pilotlight_tree::Package;
 use serde::{Deserialize, Serialize};
@@ -21,23 +21,72 @@ use crate::{Step, Workshop, clock::Steps, hex, root::builder_identity, services}
 
 /// The folder of the base that says what becomes of the packages.
 const FOLDER: &str = "node";
-/// The only architecture so far, as Debian and the profiles name it.
-const ARCHITECTURE: &str = "amd64";
-/// The channels that are made, each with the major version of Debian with which its versions begin.
-pub const NODE_CHANNELS: [(&str, &str); 2] = [("stable", "13"), ("oldstable", "12")];
+/// The channels that are made, each with the word that its versions begin with: the major version of Debian, if it has one.
+const CHANNELS: [(&str, &str); 4] =
+    [("stable", "13"), ("oldstable", "12"), ("testing", "14"), ("sid", "sid")];
 /// The list of the files, in the form of sha256sum(1).
 const SUMS: &str = "SHA256SUMS";
 
-/// The sets of packages that a channel's system is made of.
-pub fn node_sets(channel: &str) -> [String; 2] {
-    [format!("node-{channel}-{ARCHITECTURE}"), format!("node-{channel}-kernel-{ARCHITECTURE}")]
+/// Which system for machines without one: of a channel, for an architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeKind {
+    channel: &'static str,
+    release: &'static str,
+    architecture: Architecture,
+}
+
+impl NodeKind {
+    /// All that are made, the usual ones first.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Architecture::Amd64, Architecture::Arm64].into_iter().flat_map(|architecture| {
+            CHANNELS.map(|(channel, release)| Self { channel, release, architecture })
+        })
+    }
+
+    /// That of this channel and architecture.
+    pub fn find(channel: &str, architecture: Architecture) -> Option<Self> {
+        Self::all().find(|kind| (kind.channel, kind.architecture) == (channel, architecture))
+    }
+
+    /// Its channel.
+    pub fn channel(self) -> &'static str {
+        self.channel
+    }
+
+    /// What it runs on.
+    pub fn architecture(self) -> Architecture {
+        self.architecture
+    }
+
+    /// The sets of packages that it is made of.
+    pub fn sets(self) -> [String; 2] {
+        let Self { channel, architecture, .. } = self;
+        [format!("node-{channel}-{architecture}"), format!("node-{channel}-kernel-{architecture}")]
+    }
+}
+
+impl fmt::Display for NodeKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} for {}", self.channel, self.architecture)
+    }
 }
 
 /// A system for machines without one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct NodeImage {
-    /// The channel that it is of.
-    pub channel: String,
+    /// Which.
+    pub kind: NodeKind,
+    /// What was made.
+    pub made: NodeFiles,
+    /// The folder of its files.
+    pub folder: PathBuf,
+    /// How long each step took, in their order.
+    pub steps: Vec<Step>,
+}
+
+/// What a system for machines without one consists of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeFiles {
     /// Its version: Debian's, the date of the newest release that it is made of, and the beginning of a digest of all of it.
     pub version: String,
     /// Its files: name, length in bytes, SHA-256 in hex.
@@ -46,26 +95,42 @@ pub struct NodeImage {
     pub kernel_release: String,
     /// How many packages are in it.
     pub packages: usize,
-    /// The folder of its files.
-    #[serde(skip)]
-    pub folder: PathBuf,
-    /// How long each step took, in their order.
-    #[serde(skip)]
-    pub steps: Vec<Step>,
 }
 
-/// Which of the kernel's modules the system has.
+/// Which of the kernel's modules the system has: on every machine, and on those of one architecture.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Modules {
+    initrd: Vec<String>,
+    keep: Vec<String>,
+    may_lack: Vec<String>,
+    amd64: MoreModules,
+    arm64: MoreModules,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Modules {
+struct MoreModules {
     initrd: Vec<String>,
     keep: Vec<String>,
 }
 
+impl Modules {
+    /// The same with those of an architecture among those of every machine.
+    fn of(mut self, architecture: Architecture) -> Self {
+        let more = match architecture {
+            Architecture::Amd64 => &mut self.amd64,
+            Architecture::Arm64 => &mut self.arm64,
+        };
+        self.initrd.append(&mut more.initrd);
+        self.keep.append(&mut more.keep);
+        self
+    }
+}
+
 /// What it is made of, besides packages.
 struct Recipe {
-    channel: &'static str,
-    release: &'static str,
+    kind: NodeKind,
     sets: [String; 2],
     root_text: String,
     packages_text: String,
@@ -76,70 +141,74 @@ struct Recipe {
 }
 
 impl Workshop {
-    /// Makes the system of a channel that machines run from memory, in the folder `out` or beneath the target folder, as
-    /// `debian-ram/VERSION/amd64`.
+    /// Makes a system that machines run from memory, in the folder `out` or beneath the target folder, as
+    /// `debian-ram/VERSION/ARCHITECTURE`.
     ///
     /// # Errors
     /// Anything that stands in the way, named once. A half-made folder never has its final name.
-    pub fn node_image(&self, channel: &str, out: Option<&Path>) -> anyhow::Result<NodeImage> {
+    pub fn node_image(&self, kind: NodeKind, out: Option<&Path>) -> anyhow::Result<NodeImage> {
         let mut steps = Steps::default();
-        let recipe = Recipe::read(self, channel, &mut steps)?;
+        let recipe = Recipe::read(self, kind, &mut steps)?;
         let kept = self.target().join("nodes");
         let out = out.unwrap_or(&kept);
-        let facts = kept.join("made").join(channel).join(recipe.key(self)?);
+        let NodeKind { channel, release, architecture } = kind;
+        let facts = kept.join("made").join(format!("{channel}-{architecture}")).join(recipe.key(self)?);
         let known = fs::read_to_string(&facts).ok().and_then(|text| serde_json::from_str(&text).ok());
-        let known = known.filter(|known: &NodeImage| is_there(&folder(out, &known.version), known));
-        let image = match known {
-            Some(image) => image,
+        let known =
+            known.filter(|known: &NodeFiles| is_there(&folder(out, &known.version, architecture), known));
+        let made = match known {
+            Some(made) => made,
             None => {
-                let image = recipe.make(self, out, &mut steps)?;
+                let made = recipe.make(self, out, &mut steps)?;
                 if out == kept {
-                    without_older(&kept, recipe.release, &image.version);
+                    without_older(&kept, release, architecture, &made.version);
                 }
                 let parent = facts.parent().unwrap_or(&kept);
                 let _ = fs::remove_dir_all(parent);
                 fs::create_dir_all(parent)
-                    .and_then(|()| fs::write(&facts, serde_json::to_vec_pretty(&image)?))
+                    .and_then(|()| fs::write(&facts, serde_json::to_vec_pretty(&made)?))
                     .with_context(|| format!("cannot write {}", facts.display()))?;
-                image
+                made
             }
         };
-        Ok(NodeImage { folder: folder(out, &image.version), steps: steps.into_inner(), ..image })
+        Ok(NodeImage {
+            kind,
+            folder: folder(out, &made.version, architecture),
+            made,
+            steps: steps.into_inner(),
+        })
     }
 }
 
-fn folder(out: &Path, version: &str) -> PathBuf {
-    out.join(System::DebianRam.name()).join(version).join(ARCHITECTURE)
+fn folder(out: &Path, version: &str, architecture: Architecture) -> PathBuf {
+    out.join(System::DebianRam.name()).join(version).join(architecture.name())
 }
 
 /// Removes the other versions of a release: they are made again in seconds.
-fn without_older(kept: &Path, release: &str, newest: &str) {
+fn without_older(kept: &Path, release: &str, architecture: Architecture, newest: &str) {
     let parent = kept.join(System::DebianRam.name());
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name != newest && name.split('.').next() == Some(release) {
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = fs::remove_dir_all(entry.path().join(architecture.name()));
+            // Of another architecture there may be one of that version.
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }
 
 /// Whether all files are there; their content was verified when they got their names.
-fn is_there(folder: &Path, image: &NodeImage) -> bool {
+fn is_there(folder: &Path, made: &NodeFiles) -> bool {
     let whole = |(name, length, _): &(String, u64, String)| {
         fs::metadata(folder.join(name)).is_ok_and(|meta| meta.len() == *length)
     };
-    image.files.iter().all(whole)
+    made.files.iter().all(whole)
 }
 
 impl Recipe {
-    fn read(workshop: &Workshop, channel: &str, steps: &mut Steps) -> anyhow::Result<Self> {
-        let found = NODE_CHANNELS.into_iter().find(|(name, _)| *name == channel);
-        let (channel, release) = found.with_context(|| {
-            let known = NODE_CHANNELS.map(|(name, _)| name).join(" and ");
-            format!("the channel {channel} of debian-ram is not made: {known} are")
-        })?;
-        let sets = node_sets(channel);
-        let init = steps.run("init", || services::init_of_pcs(workshop))?;
+    fn read(workshop: &Workshop, kind: NodeKind, steps: &mut Steps) -> anyhow::Result<Self> {
+        let sets = kind.sets();
+        let init = steps.run("init", || services::init_for(workshop, kind.architecture))?;
         let published = workshop
             .lock
             .published(&sets.each_ref().map(String::as_str))
@@ -147,8 +216,7 @@ impl Recipe {
         let epoch = u32::try_from(published).context("the lock has a release from before 1970")?;
         let text = |name: &str| workshop.base_text(&format!("{FOLDER}/{name}"));
         Ok(Self {
-            channel,
-            release,
+            kind,
             sets,
             root_text: text("root.toml")?,
             modules_text: text("modules.toml")?,
@@ -171,7 +239,7 @@ impl Recipe {
         Ok(hex(&hash.finalize()[..8]))
     }
 
-    fn make(&self, workshop: &Workshop, out: &Path, steps: &mut Steps) -> anyhow::Result<NodeImage> {
+    fn make(&self, workshop: &Workshop, out: &Path, steps: &mut Steps) -> anyhow::Result<NodeFiles> {
         steps.run("fetch", || workshop.fetch(&self.sets.each_ref().map(String::as_str)))?;
         let mut packages = Vec::new();
         steps.run("unpack", || {
@@ -183,7 +251,17 @@ impl Recipe {
         let path = workshop.base_file(&format!("{FOLDER}/modules.toml"))?;
         let modules: Modules =
             toml::from_str(&self.modules_text).with_context(|| format!("cannot use {}", path.display()))?;
+        let modules = modules.of(self.kind.architecture);
         let root = steps.run("root", || self.root(&packages, &modules))?;
+        let is_new = |name: &&str| !modules.may_lack.iter().any(|known| known == name);
+        let lacking: Vec<&str> = root.modules.lacking().filter(is_new).collect();
+        ensure!(
+            lacking.is_empty(),
+            "Linux {} has none of {}: take them out of {}, or put them among what a kernel may lack",
+            root.kernel_release,
+            lacking.join(", "),
+            path.display()
+        );
 
         fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
         let work = tempfile::tempdir_in(out).with_context(|| format!("cannot write in {}", out.display()))?;
@@ -214,12 +292,9 @@ impl Recipe {
         fs::write(work.path().join(SUMS), &sums).with_context(|| format!("cannot write {SUMS}"))?;
         let stamp = pilotlight_archive::stamp(self.epoch.into());
         let day = stamp.split('T').next().unwrap_or_default();
-        let version = format!("{}.{day}.{}", self.release, hex(&Sha256::digest(sums.as_bytes())[..4]));
-        let folder = folder(out, &version);
-        put(work.path(), &folder)?;
-        let (kernel_release, packages) = (root.kernel_release, packages.len());
-        let channel = self.channel.to_owned();
-        Ok(NodeImage { channel, version, files, kernel_release, packages, folder, steps: Vec::new() })
+        let version = format!("{}.{day}.{}", self.kind.release, hex(&Sha256::digest(sums.as_bytes())[..4]));
+        put(work.path(), &folder(out, &version, self.kind.architecture))?;
+        Ok(NodeFiles { version, files, kernel_release: root.kernel_release, packages: packages.len() })
     }
 
     fn root(&self, packages: &[Package], modules: &Modules) -> anyhow::Result<Root> {
@@ -228,7 +303,8 @@ impl Recipe {
             packages,
             payload: &[],
             spec: &spec,
-            modules: Wanted { keep: &modules.keep, initrd: &modules.initrd, may_lack: false },
+            architecture: self.kind.architecture.name(),
+            modules: Wanted { keep: &modules.keep, initrd: &modules.initrd, may_lack: true },
             overlay: &self.overlay,
             services: &[],
             version: env!("CARGO_PKG_VERSION"),
@@ -250,4 +326,31 @@ fn put(work: &Path, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
     let _ = fs::remove_dir_all(folder);
     fs::rename(work, folder).with_context(|| format!("cannot name {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use pilotlight_archive::Archives;
+
+    use super::*;
+
+    #[test]
+    fn the_base_has_all_that_is_promised() {
+        let base = Path::new("../../../bases/debian");
+        let sets = Archives::spec(base).unwrap().sets;
+        for kind in NodeKind::all() {
+            for name in kind.sets() {
+                let architecture = sets.get(&name).map(|set| set.own_architecture());
+                assert_eq!(architecture, Some(kind.architecture.name()), "{kind}: {name}");
+            }
+        }
+        for channel in System::DebianRam.channels() {
+            assert!(NodeKind::find(channel, Architecture::Arm64).is_some(), "a lab may follow {channel}");
+        }
+        let text = fs::read_to_string(base.join(FOLDER).join("modules.toml")).unwrap();
+        let modules: Modules = toml::from_str(&text).unwrap();
+        let modules = modules.of(Architecture::Arm64);
+        let has = |name: &str| modules.initrd.iter().any(|module| module == name);
+        assert!(has("virtio_net") && has("genet") && !has("via_rhine"));
+    }
 }

@@ -314,6 +314,7 @@ impl<'a> Recipe<'a> {
             packages: &unpacked.packages,
             payload: &unpacked.payload,
             spec: &spec,
+            architecture: services::ARCHITECTURE,
             modules: Wanted { keep, initrd, may_lack: *may_lack },
             overlay: &self.overlay,
             services: &services,

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use pilotlight_archive::{Keep, LockedPackage};
+use pilotlight_lab::Architecture;
 use pilotlight_tools::{Cross, CrossRequest, Machine, Toolbox};
 use pilotlight_tree::{Kind, Meta, Node, Package, TreePath};
 use sha2::{Digest as _, Sha256};
@@ -60,8 +61,10 @@ const SOURCES: &[&str] = &[
 const LAYOUT: &str = "services 3";
 /// The list of linked crates beside the programs: a line each, name and version.
 const CRATES: &str = "crates";
+/// The Pi's user land, as Debian names it.
+pub(crate) const ARCHITECTURE: &str = "armhf";
 /// The packages of the toolchain that are linked into the programs: Rust's standard library.
-const LIBRARIES: &[(&str, &str)] = &[("libstd-rust-web-dev", "armhf")];
+const LIBRARIES: &[(&str, &str)] = &[("libstd-rust-web-dev", ARCHITECTURE)];
 
 /// The finished programs.
 pub(crate) struct Services {
@@ -123,12 +126,16 @@ pub(crate) fn built(workshop: &Workshop, said: Said) -> anyhow::Result<PathBuf> 
     Ok(folder)
 }
 
-/// The `/init` of the initrd that PCs fetch: the same program, for another machine.
-pub(crate) fn init_of_pcs(workshop: &Workshop) -> anyhow::Result<Bytes> {
+/// The `/init` of the initrd that other machines fetch: the same program, for them.
+pub(crate) fn init_for(workshop: &Workshop, architecture: Architecture) -> anyhow::Result<Bytes> {
     const PROGRAM: &str = "pilotlight-init";
-    let toolbox = workshop.toolbox(Toolset::Toolchain)?;
+    let (tools, machine) = match architecture {
+        Architecture::Amd64 => (Toolset::Toolchain, Machine::Amd64),
+        Architecture::Arm64 => (Toolset::ToolchainArm64, Machine::Arm64),
+    };
+    let toolbox = workshop.toolbox(tools)?;
     let target = workshop.target().join("services");
-    let path = target.join("done-pc").join(key(workshop, &toolbox)?);
+    let path = target.join(format!("done-{architecture}")).join(key(workshop, &toolbox)?);
     if !path.is_file() {
         let _alone = alone(&target)?;
         let request = CrossRequest {
@@ -136,7 +143,7 @@ pub(crate) fn init_of_pcs(workshop: &Workshop) -> anyhow::Result<Bytes> {
             target: &target,
             cargo_home: &workshop.archives.cache().root().join("cargo"),
             packages: &[PROGRAM],
-            machine: Machine::Pc,
+            machine,
             static_libc: true,
         };
         let cross = Cross::prepare(&toolbox, request)?;

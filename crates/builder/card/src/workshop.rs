@@ -38,6 +38,8 @@ pub struct Settings {
 pub enum Toolset {
     /// What compiles the services.
     Toolchain,
+    /// What compiles the first program of nodes with 64-bit Arm.
+    ToolchainArm64,
     /// QEMU and its firmware.
     Emulator,
     /// Other people's clients, for the tests.
@@ -52,13 +54,21 @@ pub enum Toolset {
 
 impl Toolset {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Toolchain, Self::Emulator, Self::Clients, Self::Checkers, Self::Desk, Self::Peers];
+    pub const ALL: [Self; 7] = [
+        Self::Toolchain,
+        Self::ToolchainArm64,
+        Self::Emulator,
+        Self::Clients,
+        Self::Checkers,
+        Self::Desk,
+        Self::Peers,
+    ];
 
     /// The name of its set in `archives.toml`.
     pub fn set(self) -> &'static str {
         match self {
             Self::Toolchain => "toolchain",
+            Self::ToolchainArm64 => "toolchain-arm64",
             Self::Emulator => "emulator",
             Self::Clients => "clients",
             Self::Checkers => "checkers",

@@ -135,14 +135,24 @@ fn size(node: &Node) -> u64 {
     if let Kind::File(content) = &node.kind { content.len() as u64 } else { 0 }
 }
 
+/// `uname -r` of the kernel that a package ships at this place: Debian up to 13 in `/boot`, from 14 on beside its modules.
+pub fn kernel_release(path: &TreePath) -> Option<String> {
+    let beside_modules = || {
+        let release = path.as_bytes().strip_prefix(b"usr/lib/modules/")?.strip_suffix(b"/vmlinuz")?;
+        (!release.contains(&b'/')).then_some(release)
+    };
+    let release = path.as_bytes().strip_prefix(b"boot/vmlinuz-").or_else(beside_modules)?;
+    Some(String::from_utf8_lossy(release).into_owned())
+}
+
 fn note_kernel(
     path: &TreePath,
     content: &Bytes,
     kernels: &mut Vec<(String, Bytes)>,
     device_trees: &mut BTreeMap<String, Bytes>,
 ) {
-    if let Some(release) = path.as_bytes().strip_prefix(b"boot/vmlinuz-") {
-        kernels.push((String::from_utf8_lossy(release).into_owned(), content.clone()));
+    if let Some(release) = kernel_release(path) {
+        kernels.push((release, content.clone()));
     }
     if let Some(rest) = path.as_bytes().strip_prefix(b"usr/lib/linux-image-")
         && [&b".dtb"[..], b".dtbo"].iter().any(|ending| path.as_bytes().ends_with(ending))

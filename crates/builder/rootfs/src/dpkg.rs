@@ -9,23 +9,22 @@ use std::fmt::Write as _;
 use md5::{Digest, Md5};
 use pilotlight_tree::{Bytes, Kind, Meta, Node, Package, Tree, TreePath};
 
-use crate::{Error, Spec, assemble::UsrMerge, control::Paragraph, files};
+use crate::{Error, Inputs, Spec, assemble::UsrMerge, control::Paragraph, files};
 
 /// Where the database lies.
 pub const DATABASE: &str = "usr/lib/sysimage/dpkg";
 /// Where dpkg looks for it.
 const USUAL_PLACE: &str = "var/lib/dpkg";
 
-/// Writes the database. `own` are the files that no package ships.
+/// Writes the database of `packages`, which are those of the inputs in their order. `own` are the files that no package ships.
 pub(crate) fn write(
     tree: &mut Tree,
     packages: &[Package],
-    spec: &Spec,
-    version: &str,
+    inputs: &Inputs<'_>,
     own: &[TreePath],
     usr: &UsrMerge,
-    mtime: u32,
 ) -> Result<(), Error> {
+    let Inputs { spec, architecture, version, epoch: mtime, .. } = *inputs;
     let usual = files::path(USUAL_PLACE)?;
     // The package dpkg ships the folder with an empty skeleton in it.
     tree.remove_all(&usual);
@@ -47,14 +46,14 @@ pub(crate) fn write(
     entries.sort();
     let status: Vec<String> = entries.into_iter().map(|(_, _, entry)| entry).collect();
     writer.file("status", status.join("\n"))?;
-    let mut architectures = vec![spec.raw.architecture.clone()];
+    let mut architectures = vec![architecture.to_owned()];
     for package in packages.iter().filter(|package| package.architecture != "all") {
         if !architectures.contains(&package.architecture) {
             architectures.push(package.architecture.clone());
         }
     }
     writer.file("arch", architectures.join("\n") + "\n")?;
-    writer.file("arch-native", format!("{}\n", spec.raw.architecture))?;
+    writer.file("arch-native", format!("{architecture}\n"))?;
     writer.file("info/format", "1\n")?;
     writer.file("diversions", "")?;
     for folder in ["parts", "triggers", "updates"] {

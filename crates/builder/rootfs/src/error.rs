@@ -170,7 +170,9 @@ pub enum Error {
         name: String,
     },
     /// No or more than one kernel among the packages.
-    #[error("one package has to ship /boot/vmlinuz-*; found {found}")]
+    #[error(
+        "one package has to ship a kernel, as /boot/vmlinuz-* or /usr/lib/modules/*/vmlinuz; found {found}"
+    )]
     Kernel {
         /// How many were there.
         found: usize,

@@ -34,6 +34,7 @@ use std::{
 };
 
 pub use assemble::LeftOut;
+pub use assemble::kernel_release;
 pub use dpkg::DATABASE;
 pub use error::Error;
 pub use glob::Glob;
@@ -53,6 +54,8 @@ pub struct Inputs<'a> {
     pub payload: &'a [Package],
     /// The base's root.toml and packages.toml.
     pub spec: &'a Spec,
+    /// The architecture of the user land, as dpkg names it.
+    pub architecture: &'a str,
     /// Which of the kernel's modules stay.
     pub modules: Wanted<'a>,
     /// Files of ours.
@@ -144,7 +147,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Root, Error> {
     own.push(in_memory);
     own.sort();
     own.dedup();
-    dpkg::write(&mut tree, &packages, spec, inputs.version, &own, &merge, epoch)?;
+    dpkg::write(&mut tree, &packages, inputs, &own, &merge)?;
     clamp_times(&mut tree, epoch);
     Ok(Root {
         tree,

@@ -50,8 +50,6 @@ impl Spec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Raw {
-    /// The architecture of the user land, as dpkg names it.
-    pub(crate) architecture: String,
     /// The builder's own entry in the package database.
     pub(crate) own: Own,
     /// "Last password change" in /etc/shadow: days since 1970.

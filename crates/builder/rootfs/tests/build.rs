@@ -264,7 +264,12 @@ fn refusals() {
         "something else already stands there",
     );
     check_refusal(|_, _| (), &["nonesuch"], "kernel 6.1 has no module `nonesuch`");
-    check_refusal(|packages, _| _ = packages.pop(), &[], "one package has to ship /boot/vmlinuz-*; found 0");
+    check_refusal(|packages, _| _ = packages.pop(), &[], "one package has to ship a kernel");
+    check_refusal(
+        |packages, _| packages[1].data.push((path("usr/lib/modules/6.2/vmlinuz"), file("other"))),
+        &[],
+        "/usr/lib/modules/*/vmlinuz; found 2",
+    );
     check_refusal(
         |packages, _| packages[1].data.push((path("usr/lib/modules/6.1/kernel/bad.ko.xz"), file("no xz"))),
         &["bad"],

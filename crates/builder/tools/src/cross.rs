@@ -18,8 +18,10 @@ use crate::{ToolError, Toolbox, layout::quote};
 pub enum Machine {
     /// The Pi's user land.
     Pi,
-    /// PCs.
-    Pc,
+    /// 64-bit PCs.
+    Amd64,
+    /// Machines with 64-bit Arm.
+    Arm64,
 }
 
 impl Machine {
@@ -27,7 +29,17 @@ impl Machine {
     fn target(self) -> &'static str {
         match self {
             Self::Pi => "armv7-unknown-linux-gnueabihf",
-            Self::Pc => "x86_64-unknown-linux-gnu",
+            Self::Amd64 => "x86_64-unknown-linux-gnu",
+            Self::Arm64 => "aarch64-unknown-linux-gnu",
+        }
+    }
+
+    /// What the names of its compiler's programs begin with; none where that is this machine's own.
+    fn tools(self) -> Option<&'static str> {
+        match self {
+            Self::Pi => Some("arm-linux-gnueabihf"),
+            Self::Amd64 => None,
+            Self::Arm64 => Some("aarch64-linux-gnu"),
         }
     }
 }
@@ -84,7 +96,9 @@ impl<'a> Cross<'a> {
         fs::create_dir_all(cross.wrappers())
             .map_err(|source| ToolError::Write { path: cross.wrappers(), source })?;
         cross.wrapper("rustc", &cross.rustc())?;
-        cross.wrapper("cc-target", &cross.cc("arm-linux-gnueabihf-gcc-14", &[]))?;
+        if let Some(tools) = cross.request.machine.tools() {
+            cross.wrapper("cc-target", &cross.cc(&format!("{tools}-gcc-14"), &[]))?;
+        }
         let loader = toolbox.root().join("usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
         let libraries = toolbox.root().join("usr/lib/x86_64-linux-gnu");
         // Build scripts are linked against the toolbox's C library, so they must run with it. What has its C library in
@@ -156,16 +170,17 @@ impl<'a> Cross<'a> {
             .env("HOME", request.cargo_home)
             .env("CARGO_HOME", request.cargo_home)
             .env("RUSTC", self.wrappers().join("rustc"))
-            .env("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER", self.wrappers().join("cc-target"))
-            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", self.wrappers().join("cc-host"))
-            .env("CC_armv7_unknown_linux_gnueabihf", self.wrappers().join("cc-target"))
-            .env(
-                "AR_armv7_unknown_linux_gnueabihf",
-                self.toolbox.folder().join("bin/arm-linux-gnueabihf-ar"),
-            );
+            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", self.wrappers().join("cc-host"));
+        let target = request.machine.target().replace('-', "_");
+        let setting = format!("CARGO_TARGET_{}", target.to_uppercase());
+        if let Some(tools) = request.machine.tools() {
+            command
+                .env(format!("{setting}_LINKER"), self.wrappers().join("cc-target"))
+                .env(format!("CC_{target}"), self.wrappers().join("cc-target"))
+                .env(format!("AR_{target}"), self.toolbox.folder().join(format!("bin/{tools}-ar")));
+        }
         if request.static_libc {
-            let target = request.machine.target().to_uppercase().replace('-', "_");
-            command.env(format!("CARGO_TARGET_{target}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
+            command.env(format!("{setting}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
         }
         command
     }
@@ -180,8 +195,10 @@ impl<'a> Cross<'a> {
         let name = match (self.request.machine, self.request.static_libc) {
             (Machine::Pi, true) => "static",
             (Machine::Pi, false) => "dynamic",
-            (Machine::Pc, true) => "static-pc",
-            (Machine::Pc, false) => "dynamic-pc",
+            (Machine::Amd64, true) => "static-amd64",
+            (Machine::Amd64, false) => "dynamic-amd64",
+            (Machine::Arm64, true) => "static-arm64",
+            (Machine::Arm64, false) => "dynamic-arm64",
         };
         self.request.target.join(name)
     }

@@ -136,6 +136,7 @@ pub(crate) fn make_with(
         packages,
         payload: &[],
         spec: &spec(),
+        architecture: "armhf",
         modules: Wanted { keep: &keep, initrd: &names, may_lack },
         overlay: &Overlay::new(overlay),
         services: &[(path("/usr/lib/pilotlight/x"), Bytes::from_static(b"elf"), 0o755)],
