@@ -8,6 +8,10 @@ use crate::{card, database::asked};
 /// What all our daemons may take together while nobody wants anything of them, in KiB. They take some 7,500.
 const MOST_MEMORY: u64 = 16 * 1024;
 
+/// A client that has its first block before the TFTP server is started anew, and its second one after: from the same port,
+/// whatever was sent again.
+const ACROSS_A_RESTART: &str = r#"perl -MSocket -e 'alarm 60; socket(S, PF_INET, SOCK_DGRAM, 0); $a = sockaddr_in(69, inet_aton("10.77.0.1")); send(S, "\0\1ipxe.efi\0octet\0", 0, $a); $from = recv(S, $data, 600, 0); print unpack("H8", $data), " "; system("systemctl restart pilotlight-tftpd"); send(S, "\0\4\0\1", 0, $from); do { $again = recv(S, $data, 600, 0) } while (unpack("H8", $data) eq "00030001"); print unpack("H8", $data), $again eq $from ? " from its port" : " from another port", "\n"; send(S, "\0\5\0\0enough\0", 0, $from)'"#;
+
 pub(crate) fn names_and_time() -> Result<()> {
     let mut scene = card::scene("virt-names-and-time")?;
     let card = card::of_image(&scene)?;
@@ -22,6 +26,8 @@ pub(crate) fn names_and_time() -> Result<()> {
         ("date -u +%F", "2037-01-15"),
         // What the next start goes on from.
         ("stat -c %y /var/lib/pilotlight/ntp/clock", "2037-01-15"),
+        (ACROSS_A_RESTART, "00030001 00030002 from its port"),
+        ("systemctl show -P NFileDescriptorStore pilotlight-tftpd", "0"),
         ("systemctl kill -s KILL pilotlight-ntpd; sleep 3; pilotctl clock", "set by an operator"),
     ] {
         let said = asked(&mut scene, command)?;

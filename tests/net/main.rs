@@ -55,6 +55,8 @@ fn main() -> ExitCode {
             ("tftp-hpa", transfers::tftp_hpa),
             ("tftp-loss", transfers::loss),
             ("tftp-single-port", transfers::single_port),
+            ("tftp-restarted", transfers::restarted),
+            ("tftp-restarted-on-one-port", transfers::restarted_on_one_port),
             ("tftp-narrow", transfers::narrow),
             ("http-protocol", web::protocol),
             ("http-nodes", nodes::told_and_heard),

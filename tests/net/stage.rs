@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -94,6 +95,15 @@ impl Stage {
         let root = self.subfolder("tftp")?;
         let arguments = ["--root", &root.to_string_lossy(), "--listen", "10.77.0.1:69"];
         Ok((self.daemon("pilotlight-tftpd", "tftpd", &arguments)?, root))
+    }
+
+    /// The TFTP server, and the folder that it serves, as it is started when one before it had this kept.
+    pub(crate) fn tftpd_after(&self, label: &str, kept: &[(String, OwnedFd)]) -> Result<(Daemon, PathBuf)> {
+        let (root, lab, events) = (self.subfolder("tftp")?, self.path("lab.toml"), self.path("events.sock"));
+        let [served, lab, events] = [&root, &lab, &events].map(|path| path.to_string_lossy());
+        let arguments = ["--lab", &*lab, "--events", &events, "--root", &served, "--listen", "10.77.0.1:69"];
+        let name = ("pilotlight-tftpd", label);
+        Ok((Daemon::start_handed(&self.cable, name, &arguments, kept, self.folder())?, root))
     }
 
     /// The HTTP server, and the folder that it serves.

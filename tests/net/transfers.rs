@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_emulator::fault::{Faults, Random};
 use pilotlight_tests::process::must;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -64,6 +65,53 @@ pub(crate) fn atftp() -> Result<()> {
         }
     }
     server.must_be_alive()
+}
+
+/// The server is started anew in the middle of a transfer, which does not notice.
+pub(crate) fn restarted() -> Result<()> {
+    // The list, the file and the port.
+    restarted_with(LAB, 3)
+}
+
+/// The same where all leave from the port for requests, which is the socket unit's.
+pub(crate) fn restarted_on_one_port() -> Result<()> {
+    restarted_with(&format!("{LAB}\n[tftp]\nsingle-port = true\n"), 2)
+}
+
+fn restarted_with(lab: &str, kept_for_one: usize) -> Result<()> {
+    let stage = Stage::set(lab)?;
+    stage.cable.fixed_client_address()?;
+    let (mut server, root) = stage.tftpd_after("first", &[])?;
+    let expected = payload(&root.join("large"), 100 * MEBIBYTE + 123)?;
+    fs::write(root.join("text"), "a line\n".repeat(100 * MEBIBYTE / 7))?;
+    let mut curl = stage.client("curl")?;
+    curl.args(["-sS", "--tftp-blksize", "1408", "-o"]).arg(stage.path("fetched"));
+    let mut curl = curl.arg(format!("tftp://{SERVER}/large")).spawn().context("could not start curl")?;
+    let mut tftp = stage.client("tftp")?;
+    let mut tftp =
+        tftp.args(["-m", "ascii", SERVER, "-c", "get", "text"]).current_dir(stage.folder()).spawn()?;
+    let begun = |event: &Value| event["stage"] == "read";
+    server.events_at_least(2, "that both have begun", begun)?;
+    let kept = server.end_and_keep()?;
+    ensure!(curl.try_wait()?.is_none(), "curl was done before the server was ended");
+    // What is converted cannot be gone on with, and its client is told.
+    let stopped = |event: &Value| event["reason"].as_str().is_some_and(|text| text.contains("was stopped"));
+    let told = server.events(stopped);
+    ensure!(told.len() == 1 && told[0]["file"] == "text", "told off were {told:?}");
+    ensure!(kept.len() == kept_for_one, "what is kept is {kept:?}");
+    // As long as it takes to start a program.
+    thread::sleep(Duration::from_millis(300));
+    let (mut second, _) = stage.tftpd_after("second", &kept)?;
+    drop(kept);
+    let status = curl.wait()?;
+    ensure!(status.success(), "curl has failed: {status}");
+    let digest: [u8; 32] = Sha256::digest(fs::read(stage.path("fetched"))?).into();
+    ensure!(digest == expected, "other bytes came");
+    let sent = second.event("the end of the transfer", |event| event["stage"] == "sent")?;
+    println!("blocks sent again: {}", sent["repeated"]);
+    ensure!(sent["file"] == "large" && second.events(begun).is_empty(), "it began anew");
+    let _ = tftp.wait();
+    second.must_be_alive()
 }
 
 pub(crate) fn curl() -> Result<()> {
@@ -256,7 +304,7 @@ pub(crate) fn forged() -> Result<()> {
     })?;
     let rounds = 1 + start.elapsed().as_secs() as usize / SECONDS;
     let begun = server.events(|event| event["stage"] == "read" && event["address"] == "10.77.0.60").len();
-    let silent = |event: &serde_json::Value| {
+    let silent = |event: &Value| {
         event["reason"].as_str().is_some_and(|reason| reason.starts_with("the client fell silent"))
     };
     server.events_at_least(begun.max(8), "the transfers that nobody answers", silent)?;

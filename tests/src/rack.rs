@@ -129,7 +129,9 @@ impl Services {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let label = format!("{name}-{}", self.starts.get());
         self.starts.set(self.starts.get() + 1);
-        Daemon::start_handed(cable, (name, &label), &words, self.sockets[which].as_ref(), folder)
+        let socket = self.sockets[which].iter().map(|socket| Ok(("socket".to_owned(), socket.try_clone()?)));
+        let socket = socket.collect::<std::io::Result<Vec<_>>>().context("could not pass a socket on")?;
+        Daemon::start_handed(cable, (name, &label), &words, &socket, folder)
     }
 
     /// Kills the services one after the other, `each` apart and `times` altogether, and starts each again as systemd would.

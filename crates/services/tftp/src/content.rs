@@ -101,6 +101,11 @@ impl<R: ReadAt> Blocks<R> {
         Self { content, form: Form::Netascii(Lines { marks }) }
     }
 
+    /// What they are cut from.
+    pub fn content(&self) -> &R {
+        &self.content
+    }
+
     /// The number of bytes that will travel, where it is known beforehand.
     pub fn length(&self) -> Option<u64> {
         match self.form {

@@ -14,5 +14,5 @@ pub mod turns;
 pub use content::{Blocks, Packets, ReadAt};
 pub use packet::{Asked, Code, FromClient, Mode, Refusal, Request};
 pub use terms::Terms;
-pub use transfer::{Step, Transfer};
+pub use transfer::{Progress, Step, Transfer};
 pub use turns::Turns;

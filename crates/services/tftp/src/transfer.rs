@@ -7,6 +7,8 @@
 
 use std::{ops::Range, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{packet, retry::Estimate, terms::Terms};
 
 /// How often the same blocks are sent again before the client counts as gone: about 20 seconds on a quick
@@ -42,6 +44,21 @@ pub enum Step {
         /// The client's words.
         message: String,
     },
+}
+
+/// How far a transfer is: all that another process has to know to go on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Everything up to this block has arrived, in order.
+    pub acked: u64,
+    /// The last block of the present window.
+    pub sent: u64,
+    /// Whether the OACK is out and its ACK is not in.
+    pub oack: bool,
+    /// Whether the client has answered at all.
+    pub answered: bool,
+    /// How many packets were sent more than once.
+    pub repeated: u64,
 }
 
 /// A transfer in progress.
@@ -96,6 +113,27 @@ impl Transfer {
         };
         let step = if transfer.oack { Step::Oack } else { transfer.next_window(now) };
         (transfer, step)
+    }
+
+    /// Goes on with a transfer that another process has begun. What has come meanwhile waits in its socket, so nothing is sent
+    /// but when the timer runs out, which has measured nothing yet.
+    pub fn resume(terms: &Terms, length: u64, progress: &Progress, now: Duration) -> Self {
+        let (mut transfer, _) = Self::start(terms, Some(length), now);
+        let total = transfer.total.unwrap_or(u64::MAX);
+        transfer.acked = progress.acked.min(total);
+        transfer.sent =
+            progress.sent.clamp(transfer.acked, total.min(transfer.acked.saturating_add(transfer.window)));
+        transfer.oack = progress.oack && terms.oack.is_some();
+        transfer.answered = progress.answered;
+        transfer.repeated = progress.repeated.min(u64::from(u32::MAX));
+        transfer.measuring = None;
+        transfer
+    }
+
+    /// What [`Transfer::resume`] goes on from.
+    pub fn kept(&self) -> Progress {
+        let Self { acked, sent, oack, answered, repeated, .. } = *self;
+        Progress { acked, sent, oack, answered, repeated }
     }
 
     /// When [`Transfer::on_timer`] wants to be called.
@@ -356,6 +394,32 @@ mod tests {
         assert_eq!(transfer.deadline(), regular);
         assert_eq!(transfer.on_timer(hurried), Step::Wait);
         assert_eq!(transfer.on_timer(regular), Step::Blocks(5..9));
+    }
+
+    #[test]
+    fn another_process_goes_on() {
+        let (mut first, _) = start(9, 4, true);
+        first.on_ack(0, ms(1));
+        assert_eq!(first.on_ack(4, ms(2)), Step::Blocks(5..9));
+        let asked = Asked { windowsize: Some(4), ..Asked::default() };
+        let terms = Terms::agree(&asked, None, 0);
+        let resumed = |now| Transfer::resume(&terms, 8 * 512 + 1, &first.kept(), now);
+        // The ACK has waited: nothing goes out twice.
+        let mut second = resumed(ms(100));
+        assert_eq!(second.on_ack(8, ms(101)), Step::Blocks(9..10));
+        assert_eq!((second.on_ack(9, ms(102)), second.repeated()), (Step::Finished, 0));
+        // It was lost, or the window was: it is sent again.
+        let mut second = resumed(ms(100));
+        assert_eq!(second.on_timer(second.deadline()), Step::Blocks(5..9));
+        assert_eq!(second.kept(), Progress { repeated: 4, ..first.kept() });
+        // Its OACK was not answered yet.
+        let (third, _) = start(9, 4, true);
+        let mut third = Transfer::resume(&terms, 8 * 512 + 1, &third.kept(), ms(100));
+        assert_eq!(third.on_timer(third.deadline()), Step::Oack);
+        // Whatever stands there, it is a transfer.
+        let odd = Progress { acked: u64::MAX, sent: 0, oack: false, answered: true, repeated: u64::MAX };
+        let odd = Transfer::resume(&terms, 512, &odd, ms(100));
+        assert_eq!(odd.kept(), Progress { acked: 2, sent: 2, ..odd.kept() });
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! from the page cache into that buffer and out.
 
 mod files;
+mod handover;
 mod server;
 mod sockets;
 mod table;
@@ -69,10 +70,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         root: open(&arguments.root)?,
         assets: arguments.assets.as_ref().map(open).transpose()?,
     };
-    let listeners = sockets::listeners(systemd::listen_fds(), &arguments.listen)?;
+    let systemd::Handed { sockets, kept } = systemd::handed();
+    let listeners = sockets::listeners(sockets, &arguments.listen)?;
     let addresses: Vec<_> = listeners.iter().filter_map(|socket| socket.local_addr().ok()).collect();
     let mut server = server::Server::new(files, listeners, stop, Events::new(&arguments.events))
         .context("cannot set up the event loop")?;
+    server.go_on(kept);
     systemd::ready(&format!("Serving {} on {addresses:?}", arguments.root.display()));
     server.run().context("the event loop failed")
 }

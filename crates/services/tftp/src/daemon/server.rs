@@ -24,6 +24,7 @@ use rustix::{
 
 use crate::{
     files::{Content, Files, printable},
+    handover,
     sockets::{Line, answer_from},
     table::{Active, Table},
 };
@@ -84,6 +85,24 @@ impl Server {
             started: Instant::now(),
             buffer: vec![0; LONGEST_PACKET],
         })
+    }
+
+    /// Takes over the transfers of the process before.
+    pub(crate) fn go_on(&mut self, kept: Vec<(String, OwnedFd)>) {
+        for active in handover::taken(kept, self.now()) {
+            let Some(place) = self.table.free() else { return };
+            if let Line::Own(socket) = &active.line
+                && watch(&self.poll, socket, place as u64).is_err()
+            {
+                continue;
+            }
+            let waits = !active.pending.is_empty();
+            self.table.put(place, active);
+            self.table.note(place);
+            if waits {
+                self.turns.wait(place);
+            }
+        }
     }
 
     /// Serves until it is asked to stop.
@@ -494,10 +513,11 @@ impl Server {
         self.events.emit(event);
     }
 
-    /// Tells the clients, so that they need not wait for a timeout.
+    /// Leaves the transfers to the next process. Where nobody keeps them, tells the clients, so that they need not wait for a
+    /// timeout.
     fn finish(&mut self) {
         let actives: Vec<Active> = self.table.drain().collect();
-        for active in actives {
+        for active in handover::keep(actives) {
             let told = packet::error(Code::Undefined, "server stops");
             let _ = active.line.send(&self.listeners, &told, active.peer);
             let event = Event::failed(SERVICE, "error", "the server was stopped").fact("file", active.file);
