@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use pilotlight_disk::layout::{DATA_IMAGE, MIB};
 use pilotlight_fetch::Cache;
 use pilotlight_lab::{Lab, System, Versions, paths, users};
-use pilotlight_mirror::{Lock, LockedFile, LockedRelease, Wanted};
+use pilotlight_mirror::{Lock, LockedFile, LockedRelease};
 use pilotlight_tree::{Bytes, Kind, Meta, Node, Tree, TreePath};
 
 use crate::{NodeImage, NodeKind};
@@ -16,21 +16,12 @@ const SPARE: u64 = 48 * MIB;
 
 /// The systems that [`crate::Workshop::node_image`] makes which the lab's machines may follow.
 pub(crate) fn wanted_kinds(lab: &Lab) -> Vec<NodeKind> {
-    let wanted: Vec<NodeKind> = ours(lab).filter_map(|wanted| kind(&wanted)).collect();
-    NodeKind::all().filter(|kind| wanted.contains(kind)).collect()
-}
-
-/// What the lab wants of it and this builder does not make, in words.
-pub(crate) fn unmade(lab: &Lab) -> Vec<String> {
-    ours(lab).filter(|wanted| kind(wanted).is_none()).map(|wanted| wanted.to_string()).collect()
-}
-
-fn ours(lab: &Lab) -> impl Iterator<Item = Wanted> {
-    pilotlight_mirror::systems(lab).into_iter().filter(|wanted| wanted.system == System::DebianRam)
-}
-
-fn kind(wanted: &Wanted) -> Option<NodeKind> {
-    NodeKind::find(&wanted.channel, wanted.architecture)
+    let mut wanted = pilotlight_mirror::systems(lab);
+    wanted.retain(|wanted| wanted.system == System::DebianRam);
+    let is_wanted = |kind: &NodeKind| {
+        wanted.iter().any(|wanted| NodeKind::find(&wanted.channel, wanted.architecture) == Some(*kind))
+    };
+    NodeKind::all().filter(is_wanted).collect()
 }
 
 /// How long the partition of these files has to be, in bytes.

@@ -270,8 +270,7 @@ impl Workshop {
         let mut steps = Steps::default();
         let finished = root::finish(self, &board_text, &board, &mut steps)?;
         let node_images = self.node_images(&lab)?;
-        let (mirrored, mut lacking) = self.mirrored(&lab_path, &lab)?;
-        lacking.extend(data::unmade(&lab));
+        let (mirrored, lacking) = self.mirrored(&lab_path, &lab)?;
         let start = Instant::now();
         let params = Params { disk: finished.identity()?.signature, slot: Slot::A };
         let own = own_files(&board, params, lab_text);

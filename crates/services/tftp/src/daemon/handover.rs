@@ -17,14 +17,14 @@ use pilotlight_tftp::{Blocks, Progress, Terms, Transfer};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    files::Content,
-    sockets::Line,
-    table::{Active, MOST_TRANSFERS},
-};
+use crate::{files::Content, sockets::Line, table::Active};
 
 /// The name of the file with the lines.
 const LIST: &str = "transfers";
+/// The most transfers that are handed on (`FileDescriptorStoreMax=` of the unit: a file and a port for each, and the list).
+/// systemd compares each descriptor with all that it has, and does nothing else meanwhile: these take a Pi 3 about a second,
+/// four times as many would take it sixteen.
+const MOST: usize = 512;
 
 /// A transfer, but for its descriptors.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,12 +55,10 @@ fn file(number: usize) -> String {
 
 /// Has systemd keep the transfers, and gives those back that it does not.
 pub(crate) fn keep(actives: Vec<Active>) -> Vec<Active> {
-    // A file and a port for each, and the list.
-    if systemd::room() < 2 * MOST_TRANSFERS + 1 {
-        return actives;
-    }
-    let (kept, mut others): (Vec<_>, Vec<_>) =
+    let most = MOST.min(systemd::room().saturating_sub(1) / 2);
+    let (mut kept, mut others): (Vec<_>, Vec<_>) =
         actives.into_iter().partition(|active| active.blocks.length().is_some());
+    others.extend(kept.split_off(most.min(kept.len())));
     if !kept.is_empty() && handed_on(&kept).is_err() {
         others.extend(kept);
     }
@@ -151,7 +149,7 @@ pub(crate) fn taken(kept: Vec<(String, OwnedFd)>, now: Duration) -> Vec<Active> 
     if list.rewind().is_err() {
         return Vec::new();
     }
-    let lines = BufReader::new(list).lines().map_while(Result::ok).take(MOST_TRANSFERS);
+    let lines = BufReader::new(list).lines().map_while(Result::ok).take(MOST);
     let transfers = lines.enumerate().filter_map(|(number, line)| {
         let one: Kept = serde_json::from_str(&line).ok()?;
         one.resume(kept.remove(&port(number)), kept.remove(&file(number)), now)
