@@ -27,6 +27,38 @@ fn labs_in_the_tree_are_right_by_parser_and_schema() {
     }
 }
 
+/// What each kind of profile has for a page.
+const PAGES: [(&str, &str); 7] = [
+    ("custom", include_str!("../docs/profiles/custom.md")),
+    ("debian-installer", include_str!("../docs/profiles/debian-installer.md")),
+    ("debian-live", include_str!("../docs/profiles/debian-live.md")),
+    ("debian-ram", include_str!("../docs/profiles/debian-ram.md")),
+    ("fedora-coreos", include_str!("../docs/profiles/fedora-coreos.md")),
+    ("flatcar", include_str!("../docs/profiles/flatcar.md")),
+    ("talos", include_str!("../docs/profiles/talos.md")),
+];
+
+/// The first lines of each page, with a network, and something in the place of what is left out.
+#[test]
+fn each_profiles_page_shows_a_lab_that_is_right() {
+    let validator = validator();
+    for (kind, page) in PAGES {
+        let text = page.split("```").find_map(|part| part.strip_prefix("toml\n"));
+        let text = text.unwrap_or_else(|| panic!("the page of {kind} shows no lab"));
+        assert!(text.contains(&format!("kind = \"{kind}\"")), "the page of {kind} is about another one");
+        let key = format!("AAAAC3NzaC1lZDI1NTE5AAAAI{}", "A".repeat(43));
+        let text = text
+            .replace("AAAA…", &key)
+            .replace("https://…", "https://example.org")
+            .replace("sha256 = \"…\"", &format!("sha256 = \"{}\"", "a".repeat(64)));
+        let text = format!("network.address = \"10.77.0.1/24\"\n{text}");
+        parse(&text).unwrap_or_else(|problems| panic!("{}", problems.render(kind, &text, false)));
+        let value: Value = toml::from_str(&text).expect("TOML");
+        let faults: Vec<_> = validator.iter_errors(&value).map(|fault| fault.to_string()).collect();
+        assert!(faults.is_empty(), "{kind}: {faults:?}");
+    }
+}
+
 /// What an editor can see, the schema refuses as the parser does.
 #[test]
 fn both_refuse_the_same_mistakes() {
