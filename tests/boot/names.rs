@@ -10,7 +10,14 @@ const MOST_MEMORY: u64 = 16 * 1024;
 
 /// A client that has its first block before the TFTP server is started anew, and its second one after: from the same port,
 /// whatever was sent again.
-const ACROSS_A_RESTART: &str = r#"perl -MSocket -e 'alarm 60; socket(S, PF_INET, SOCK_DGRAM, 0); $a = sockaddr_in(69, inet_aton("10.77.0.1")); send(S, "\0\1ipxe.efi\0octet\0", 0, $a); $from = recv(S, $data, 600, 0); print unpack("H8", $data), " "; system("systemctl restart pilotlight-tftpd"); send(S, "\0\4\0\1", 0, $from); do { $again = recv(S, $data, 600, 0) } while (unpack("H8", $data) eq "00030001"); print unpack("H8", $data), $again eq $from ? " from its port" : " from another port", "\n"; send(S, "\0\5\0\0enough\0", 0, $from)'"#;
+const ACROSS_A_RESTART: &str = concat!(
+    "perl -MSocket -e 'alarm 60; socket(S, PF_INET, SOCK_DGRAM, 0); $a = sockaddr_in(69, inet_aton(\"10.77.0.1\")); ",
+    r#"send(S, "\0\1ipxe.efi\0octet\0", 0, $a); $from = recv(S, $data, 600, 0); print unpack("H8", $data), " "; "#,
+    r#"system("systemctl restart pilotlight-tftpd"); send(S, "\0\4\0\1", 0, $from); "#,
+    r#"do { $again = recv(S, $data, 600, 0) } while (unpack("H8", $data) eq "00030001"); "#,
+    r#"print unpack("H8", $data), $again eq $from ? " from its port\n" : " from another port\n"; "#,
+    r#"send(S, "\0\5\0\0enough\0", 0, $from)'"#,
+);
 
 pub(crate) fn names_and_time() -> Result<()> {
     let mut scene = card::scene("virt-names-and-time")?;

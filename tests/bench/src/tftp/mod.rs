@@ -30,8 +30,16 @@ const FILE: &str = "large";
 /// The smallest lab that there is.
 const LAB: &str = "network = { address = \"10.77.0.1/24\" }\n";
 
+const fn terms(block: u16, window: u16, hold: Duration) -> Terms {
+    Terms { block, window, hold }
+}
+
 const CASES: [Terms; 3] =
-    [Terms { block: 1408, window: 1 }, Terms { block: 1408, window: 16 }, Terms { block: 512, window: 1 }];
+    [terms(1408, 1, Duration::ZERO), terms(1408, 16, Duration::ZERO), terms(512, 1, Duration::ZERO)];
+/// What the shaped cable is used with: it takes no time of its own, or a round trip.
+const SHAPED: [Terms; 3] =
+    [terms(1408, 16, Duration::ZERO), terms(1408, 16, ROUND_TRIP), terms(8192, 16, ROUND_TRIP)];
+const ROUND_TRIP: Duration = Duration::from_micros(400);
 
 /// A server that is asked.
 struct Server {
@@ -98,7 +106,9 @@ pub(crate) fn measure(rounds: u32) -> Result<()> {
         compare(&servers, terms, &content, rounds)?;
     }
     shape(&rig)?;
-    share(&servers[..2], &content, rounds)?;
+    for terms in SHAPED {
+        share(&servers[..2], terms, &content, rounds)?;
+    }
     let memory = |server: &Server| {
         let kib = figures::proportional_memory(server.pid)? as f64 / 1024.0;
         Ok(vec![server.name.to_owned(), format!("{kib:.0}")])
@@ -138,8 +148,10 @@ fn compare(servers: &[Server], terms: Terms, content: &[u8], rounds: u32) -> Res
 
 /// Bits a second of the shaped cable.
 const RATE: f64 = 100e6;
-/// What a packet takes on a wire beside a block: TFTP, UDP, IP and Ethernet headers, and what is around a frame.
-const HEADERS: usize = 4 + 8 + 20 + 14 + AROUND_A_FRAME;
+/// What a frame takes on a wire beside what IP carries: IP's and Ethernet's headers, and what is around a frame.
+const HEADERS: usize = 20 + 14 + AROUND_A_FRAME;
+/// What IP carries of a packet in each frame (RFC 791 § 3.2, MTU 1500).
+const FRAGMENT: usize = 1480;
 /// Preamble, frame check sequence and the gap between two frames, in bytes (IEEE 802.3).
 const AROUND_A_FRAME: usize = 8 + 4 + 12;
 
@@ -154,11 +166,19 @@ fn shape(rig: &Rig) -> Result<()> {
     must(&mut tc, Duration::from_secs(30)).map(drop)
 }
 
-/// How much of the shaped cable one transfer uses. The cable takes no time of its own: what makes a round trip is the two
-/// hosts and the queue.
-fn share(servers: &[Server], content: &[u8], rounds: u32) -> Result<()> {
-    let terms = Terms { block: 1408, window: 16 };
-    let bits = 8 * (LENGTH + LENGTH.div_ceil(usize::from(terms.block)) * HEADERS);
+/// The bits of a block on the wire, with TFTP's and UDP's headers.
+fn bits_of_a_block(block: usize) -> usize {
+    let packet = block + 4 + 8;
+    8 * (packet + packet.div_ceil(FRAGMENT) * HEADERS)
+}
+
+/// How much of the shaped cable one transfer uses, and how much it could: a window is sent, and while its acknowledgement comes
+/// the cable is still (RFC 7440 § 3).
+fn share(servers: &[Server], terms: Terms, content: &[u8], rounds: u32) -> Result<()> {
+    let block = bits_of_a_block(terms.block.into());
+    let bits = LENGTH.div_ceil(terms.block.into()) * block;
+    let window = f64::from(terms.window) * block as f64 / RATE;
+    let most = window / (window + terms.hold.as_secs_f64());
     let row = |server: &Server| {
         let times = (0..rounds).map(|_| Ok(cost(server, terms, content)?.time.as_secs_f64()));
         let time = median(times.collect::<Result<_>>().with_context(|| format!("{}, shaped", server.name))?);
@@ -166,11 +186,17 @@ fn share(servers: &[Server], content: &[u8], rounds: u32) -> Result<()> {
             server.name.to_owned(),
             format!("{time:.2}"),
             format!("{:.1} %", bits as f64 / RATE / time * 100.0),
+            format!("{:.1} %", most * 100.0),
         ])
     };
     figures::table(
-        "TFTP, 100 MB over 100 Mbit/s, blksize 1408, windowsize 16",
-        &["server", "s", "of the link"],
+        &format!(
+            "TFTP, 100 MB over 100 Mbit/s and {:.1} ms, blksize {}, windowsize {}",
+            terms.hold.as_secs_f64() * 1e3,
+            terms.block,
+            terms.window
+        ),
+        &["server", "s", "of the link", "at most"],
         &servers.iter().map(row).collect::<Result<Vec<_>>>()?,
     );
     Ok(())
