@@ -84,14 +84,15 @@ fn restarted_with(lab: &str, kept_for_one: usize) -> Result<()> {
     let (mut server, root) = stage.tftpd_after("first", &[])?;
     let expected = payload(&root.join("large"), 100 * MEBIBYTE + 123)?;
     fs::write(root.join("text"), "a line\n".repeat(100 * MEBIBYTE / 7))?;
+    let begun = |event: &Value| event["stage"] == "read";
+    let mut tftp = stage.client("tftp")?;
+    tftp.args(["-m", "ascii", SERVER, "-c", "get", "text"]).current_dir(stage.folder());
+    let mut tftp = tftp.spawn().context("could not start tftp")?;
+    server.event("that tftp has begun", begun)?;
     let mut curl = stage.client("curl")?;
     curl.args(["-sS", "--tftp-blksize", "1408", "-o"]).arg(stage.path("fetched"));
     let mut curl = curl.arg(format!("tftp://{SERVER}/large")).spawn().context("could not start curl")?;
-    let mut tftp = stage.client("tftp")?;
-    let mut tftp =
-        tftp.args(["-m", "ascii", SERVER, "-c", "get", "text"]).current_dir(stage.folder()).spawn()?;
-    let begun = |event: &Value| event["stage"] == "read";
-    server.events_at_least(2, "that both have begun", begun)?;
+    server.events_at_least(2, "that curl has begun", begun)?;
     let kept = server.end_and_keep()?;
     ensure!(curl.try_wait()?.is_none(), "curl was done before the server was ended");
     // What is converted cannot be gone on with, and its client is told.
