@@ -42,7 +42,7 @@ impl Counted<'_> {
     }
 
     fn arguments(&self, qemu: &Qemu, serial: &Serial) -> Vec<OsString> {
-        let mut args = qemu.common();
+        let mut args = qemu.common(1);
         args.extend(strings([
             "-M",
             "virt",

@@ -127,7 +127,7 @@ impl Pc<'_> {
         state: &Path,
         serial: &Serial,
     ) -> Result<Vec<OsString>, QemuError> {
-        let mut args = qemu.common();
+        let mut args = qemu.common(1);
         args.extend(strings(board.machine));
         args.extend(["-m".into(), self.memory_mib.to_string().into()]);
         if let Some(uuid) = self.marks.uuid {

@@ -2,7 +2,7 @@
 //!
 //! QEMU skips the Pi's firmware, so this module does its part: it reads `config.txt` on the card's FAT partition
 //! and takes boot loader, device tree and command line from there. What a card lacks, the machine lacks. Most scenes
-//! skip the boot loader as well, which costs half a minute under emulation: kernel and initrd are then read here.
+//! skip the boot loader as well, which costs a quarter of a minute under emulation: kernel and initrd are then read here.
 
 use std::{
     ffi::OsString,
@@ -209,11 +209,16 @@ impl Pi<'_> {
     }
 
     fn arguments(&self, qemu: &Qemu, serial: &Serial) -> Vec<OsString> {
-        let mut args = qemu.common();
-        args.extend(match self.kind {
-            Kind::Board(board) => strings(["-M", &board.machine]),
-            Kind::Virt => strings(["-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "1G"]),
-        });
+        let (busy, machine) = match self.kind {
+            // Until the kernel calls them QEMU has a 64-bit board's other processors spin, and a 32-bit board's sleep
+            // (10.0, hw/arm/raspi.c and boot.c).
+            Kind::Board(board) => {
+                (if board.machine == "raspi2b" { 1 } else { 4 }, strings(["-M", &board.machine]))
+            }
+            Kind::Virt => (1, strings(["-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "1G"])),
+        };
+        let mut args = qemu.common(busy);
+        args.extend(machine);
         match self.start {
             Start::Kernel => {
                 args.extend(["-kernel".into(), (&self.boot.kernel).into()]);

@@ -3,7 +3,9 @@
 use std::{
     ffi::{OsStr, OsString},
     io,
+    num::NonZero,
     path::{Path, PathBuf},
+    thread,
 };
 
 /// QEMU and its firmware, wherever they were unpacked.
@@ -102,10 +104,14 @@ impl Qemu {
     }
 
     /// What every machine is started with: no windows, no configuration of the host's, translation instead of
-    /// KVM, and a halt where the guest would reboot (a boot loop would look like progress).
-    pub(crate) fn common(&self) -> Vec<OsString> {
+    /// KVM, and a halt where the guest would reboot (a boot loop would look like progress). `busy` is how many of the
+    /// guest's processors never rest while it starts.
+    pub(crate) fn common(&self, busy: usize) -> Vec<OsString> {
         let mut args = strings(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        args.extend(strings(["-accel", "tcg"]));
+        // With a thread for each of them and fewer processors here, the one that gets somewhere waits for the others
+        // more than it runs: half a minute until the kernel is there.
+        let here = thread::available_parallelism().map_or(1, NonZero::get);
+        args.extend(strings(["-accel", if busy > here { "tcg,thread=single" } else { "tcg" }]));
         for folder in &self.data_dirs {
             args.extend([OsStr::new("-L").to_owned(), folder.into()]);
         }

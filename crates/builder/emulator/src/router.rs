@@ -21,7 +21,7 @@ pub(crate) fn start(
     is_way_out: bool,
     serial: &Serial,
 ) -> Result<Machine, QemuError> {
-    let mut args: Vec<OsString> = qemu.common();
+    let mut args: Vec<OsString> = qemu.common(1);
     args.extend(strings(["-M", "none"]));
     args.extend(netdev(hub));
     let restrict = if is_way_out { "off" } else { "on" };
