@@ -113,7 +113,7 @@ const MACHINES: [Machine; 3] = [
     },
 ];
 
-/// One after the other: two cores play one Pi and one PC.
+/// The controller first, since the workers try its etcd; then both workers at once.
 pub(crate) fn three_machines() -> Result<()> {
     let mut scene = card::scene("virt-nodes")?;
     // A year behind: certificates are good all the same, once somebody has said what time it is.
@@ -124,12 +124,15 @@ pub(crate) fn three_machines() -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     scene.type_text(card::PI, &format!("pilotctl clock --set @{now}\n"))?;
     pcs::event(&scene, "that the clock was set", |event| is(event, "ntp", "set"))?;
-    // The controller stays, so that the workers can try its etcd.
     let [control, workers @ ..] = &MACHINES;
     let disk = becomes_a_node(&mut scene, control).context(control.node)?;
+    let mut started = Vec::new();
     for machine in workers {
-        let disk = becomes_a_node(&mut scene, machine).with_context(|| machine.node)?;
-        disk.is_untouched(&mut scene, machine).with_context(|| machine.node)?;
+        started.push((machine, Before::power_on(&mut scene, machine).context(machine.node)?));
+    }
+    for (machine, disk) in started {
+        is_a_node(&scene, machine).context(machine.node)?;
+        disk.is_untouched(&mut scene, machine).context(machine.node)?;
     }
     flipped(&mut scene).context("flipped to another channel")?;
     disk.is_untouched(&mut scene, control).context(control.node)?;
@@ -155,6 +158,27 @@ struct Before {
 }
 
 impl Before {
+    /// Starts the machine, with such a disk beside its own.
+    fn power_on(scene: &mut Scene, machine: &Machine) -> Result<Self> {
+        let used =
+            used::disk(scene.folder(), machine.node).context("could not make a disk with something on it")?;
+        let digest = Digest::of_file(&used)?;
+        let mut disks = vec![Disk { path: used.clone(), serial: format!("used-{}", machine.node) }];
+        for (purpose, content, _) in machine.disks {
+            disks.extend(own_disks::disk(scene.folder(), machine.node, purpose, *content)?);
+        }
+        scene.start_pc(&Pc {
+            name: machine.node,
+            firmware: machine.firmware,
+            memory_mib: 2048,
+            hub: Path::new(""),
+            mac: machine.mac,
+            disks: &disks,
+            marks: machine.marks.0,
+        })?;
+        Ok(Self { path: used, digest })
+    }
+
     fn is_untouched(&self, scene: &mut Scene, machine: &Machine) -> Result<()> {
         scene.end(machine.node);
         ensure!(self.digest == Digest::of_file(&self.path)?, "its disk was written to");
@@ -163,22 +187,14 @@ impl Before {
 }
 
 fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Before> {
-    let used =
-        used::disk(scene.folder(), machine.node).context("could not make a disk with something on it")?;
-    let before = Digest::of_file(&used)?;
-    let mut disks = vec![Disk { path: used.clone(), serial: format!("used-{}", machine.node) }];
-    for (purpose, content, _) in machine.disks {
-        disks.extend(own_disks::disk(scene.folder(), machine.node, purpose, *content)?);
-    }
-    scene.start_pc(&Pc {
-        name: machine.node,
-        firmware: machine.firmware,
-        memory_mib: 2048,
-        hub: Path::new(""),
-        mac: machine.mac,
-        disks: &disks,
-        marks: machine.marks.0,
-    })?;
+    let before = Before::power_on(scene, machine)?;
+    is_a_node(scene, machine)?;
+    Ok(before)
+}
+
+/// Waits for all that a node says of itself and that the Pi says of it.
+fn is_a_node(scene: &Scene, machine: &Machine) -> Result<()> {
+    let own = machine.disks.iter().filter(|(_, content, _)| *content != Content::Used);
     for (what, expect) in [
         ("name", machine.node.to_owned()),
         ("role", machine.role.to_owned()),
@@ -189,7 +205,8 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Before> {
         ("mounts", machine.mounts.to_owned()),
         ("kept", machine.kept.to_owned()),
         ("swap", "0".to_owned()),
-        ("disks", disks.len().to_string()),
+        // The used one, and its own.
+        ("disks", (1 + own.count()).to_string()),
         // What the node's own eyes make of its disk: nothing of it was started.
         ("types", "LVM2_member ext4 linux_raid_member swap".to_owned()),
         ("account", if machine.role == "controller" { "has its key" } else { "has none" }.to_owned()),
@@ -233,7 +250,7 @@ fn becomes_a_node(scene: &mut Scene, machine: &Machine) -> Result<Before> {
                 && (says(event, "did") || says(event, "reason"))
         })?;
     }
-    Ok(Before { path: used, digest: before })
+    Ok(())
 }
 
 fn ends(event: &Value, end: &str) -> bool {
