@@ -1,12 +1,13 @@
 //! `cargo xtask test`: every layer, or those named. A layer that fails does not hide the next one.
 
 use std::{
+    cell::RefCell,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use pilotlight_card::{ImageRequest, Toolset, Workshop};
 use xshell::{Cmd, Shell, cmd};
@@ -64,43 +65,44 @@ pub(crate) const DAEMONS: &[&str] = &[
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let workspace = ui::workspace()?;
-    let shell = shell(&workspace)?;
-    // What failing scenes said stands among hours of output: it is told once more at the end.
+    // What failing scenes said stands among an hour's output: it is told once more at the end.
     let failures = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
-    shell.set_var("PILOTLIGHT_FAILURES", failures.path());
+    let shell = || -> anyhow::Result<Shell> {
+        let shell = shell(&workspace)?;
+        shell.set_var("PILOTLIGHT_FAILURES", failures.path());
+        Ok(shell)
+    };
     let all = [Layer::Unit, Layer::Net, Layer::Image, Layer::Boot];
     let wanted = if arguments.layers.is_empty() { all.to_vec() } else { arguments.layers.clone() };
     let mut results = Vec::new();
     let wants = |layer| wanted.contains(&layer) && !arguments.skip.contains(&layer);
     let image_follows = wants(Layer::Image) || wants(Layer::Boot);
+    let both_follow = wants(Layer::Image) && wants(Layer::Boot);
     for &layer in &wanted {
         if arguments.skip.contains(&layer) {
             results.push((layer, "SKIPPED by --skip".to_owned()));
             continue;
         }
+        if both_follow && layer == Layer::Image {
+            continue;
+        }
         eprintln!("\n== layer {} ==", layer.name());
-        let start = Instant::now();
-        let outcome = match layer {
-            Layer::Unit => unit(&shell),
+        let alone = |outcome: &dyn Fn() -> anyhow::Result<()>| {
+            let start = Instant::now();
+            vec![Played { layer, outcome: outcome(), time: start.elapsed() }]
+        };
+        let played = match layer {
+            Layer::Unit => alone(&|| unit(&shell()?)),
             Layer::Net if image_follows => std::thread::scope(|scope| {
                 scope.spawn(|| ahead(&workspace, &arguments.source));
-                mend::lock(&arguments.source, || system(&shell, &workspace, &arguments.source, layer, &[]))
+                alone(&|| system(&shell()?, &workspace, &arguments.source, layer, &[]))
             }),
+            Layer::Boot if both_follow => image_beside_boot(&shell, &workspace, &arguments.source)?,
             Layer::Net | Layer::Image | Layer::Boot => {
-                mend::lock(&arguments.source, || system(&shell, &workspace, &arguments.source, layer, &[]))
+                alone(&|| system(&shell()?, &workspace, &arguments.source, layer, &[]))
             }
         };
-        let time = ui::seconds(start.elapsed());
-        results.push((
-            layer,
-            match outcome {
-                Ok(()) => format!("passed in {time}"),
-                Err(error) => {
-                    ui::tell(&error);
-                    format!("FAILED after {time}")
-                }
-            },
-        ));
+        results.extend(played.into_iter().map(|played| (played.layer, played.told())));
     }
     let said = std::fs::read_to_string(failures.path()).context("cannot read what failed")?;
     if !said.is_empty() {
@@ -112,6 +114,62 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let failed = results.iter().any(|(_, result)| result.starts_with("FAILED"));
     Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// A layer that was played.
+struct Played {
+    layer: Layer,
+    outcome: anyhow::Result<()>,
+    time: Duration,
+}
+
+impl Played {
+    /// Tells what went wrong, and gives the layer's line for the end.
+    fn told(self) -> String {
+        let time = ui::seconds(self.time);
+        match self.outcome {
+            Ok(()) => format!("passed in {time}"),
+            Err(error) => {
+                ui::tell(&error);
+                format!("FAILED after {time}")
+            }
+        }
+    }
+}
+
+/// Plays the layers `image` and `boot` at one time. An emulated machine takes little more than one processor: the scenes of
+/// `image` compute with what it leaves, and what they say is told when the machines are through.
+fn image_beside_boot(
+    shell: &(dyn Fn() -> anyhow::Result<Shell> + Sync),
+    workspace: &Path,
+    source: &Source,
+) -> anyhow::Result<Vec<Played>> {
+    let needs = mend::lock(source, || needs(&shell()?, workspace, source, Layer::Boot))?;
+    let play = |layer, run: &dyn Fn(Cmd<'_>) -> anyhow::Result<()>| {
+        let start = Instant::now();
+        let outcome = shell().and_then(|shell| run(scenes(&shell, layer, &needs, &[])));
+        Played { layer, outcome, time: start.elapsed() }
+    };
+    let (image, said, boot) = std::thread::scope(|scope| {
+        let image = scope.spawn(|| {
+            yield_to_all();
+            let said = RefCell::new(String::new());
+            let image = play(Layer::Image, &|scenes| {
+                let output = undisturbed(scenes).ignore_status().output()?;
+                let texts = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text));
+                *said.borrow_mut() = texts.concat();
+                ensure!(output.status.success(), "the scenes of layer image failed: {}", output.status);
+                Ok(())
+            });
+            (image, said.into_inner())
+        });
+        let boot = play(Layer::Boot, &step);
+        image.join().map(|(image, said)| (image, said, boot))
+    })
+    .map_err(|_| anyhow!("the thread of layer image panicked"))?;
+    eprintln!("\n== layer image, played meanwhile ==");
+    print!("{said}");
+    Ok(vec![image, boot])
 }
 
 /// A shell in the workspace that tells the scenes where this very program is. It is asked now: cargo, which puts all that it
@@ -135,9 +193,13 @@ fn unit(shell: &Shell) -> anyhow::Result<()> {
 /// Compiles the Pi's programs while scenes run that do without them, and mostly wait: only with what those leave of the
 /// processors. What goes wrong here does so once more where the image is made, and is told there.
 fn ahead(workspace: &Path, source: &Source) {
-    // Of this thread alone, and of what it starts. Without it the scenes are slower.
-    let _ = rustix::process::setpriority_process(None, 19);
+    yield_to_all();
     let _ = Workshop::open(workspace, &source.settings()).and_then(|workshop| workshop.compile_ahead());
+}
+
+/// Lets this thread, and what it starts, have only what others leave of the processors. Without it those are slower.
+fn yield_to_all() {
+    let _ = rustix::process::setpriority_process(None, 19);
 }
 
 /// Runs the long runs of the layer `boot` instead of its scenes.
@@ -158,17 +220,30 @@ fn system(
     layer: Layer,
     parts: &[String],
 ) -> anyhow::Result<()> {
+    let needs = mend::lock(source, || needs(shell, workspace, source, layer))?;
+    step(scenes(shell, layer, &needs, parts))
+}
+
+/// What the scenes of a layer find in their environment, made where it is not there yet.
+type Needs = Vec<(&'static str, PathBuf)>;
+
+fn needs(shell: &Shell, workspace: &Path, source: &Source, layer: Layer) -> anyhow::Result<Needs> {
     let workshop = Workshop::open(workspace, &source.settings())?;
-    let clients = workshop.toolbox(Toolset::Clients)?.folder().to_owned();
-    let mut needs = vec![("PILOTLIGHT_TOOLS_CLIENTS", clients)];
+    let tools = |set| -> anyhow::Result<PathBuf> { Ok(workshop.toolbox(set)?.folder().to_owned()) };
+    let mut needs = vec![("PILOTLIGHT_TOOLS_CLIENTS", tools(Toolset::Clients)?)];
     if layer == Layer::Net {
         needs.push(("PILOTLIGHT_DAEMONS", programs(shell, workspace, Profile::Dev)?));
     } else {
-        needs.push(("PILOTLIGHT_TOOLS_CHECKERS", workshop.toolbox(Toolset::Checkers)?.folder().to_owned()));
-        needs.push(("PILOTLIGHT_TOOLS_DESK", workshop.toolbox(Toolset::Desk)?.folder().to_owned()));
-        needs.push(("PILOTLIGHT_TOOLS_EMULATOR", workshop.toolbox(Toolset::Emulator)?.folder().to_owned()));
+        needs.push(("PILOTLIGHT_TOOLS_CHECKERS", tools(Toolset::Checkers)?));
+        needs.push(("PILOTLIGHT_TOOLS_DESK", tools(Toolset::Desk)?));
+        needs.push(("PILOTLIGHT_TOOLS_EMULATOR", tools(Toolset::Emulator)?));
         needs.push(("PILOTLIGHT_IMAGE", workshop.image(&ImageRequest::board(BOARD))?.image));
     }
+    Ok(needs)
+}
+
+/// What plays the scenes of a layer, or those whose names have one of `parts` in them.
+fn scenes<'a>(shell: &'a Shell, layer: Layer, needs: &Needs, parts: &[String]) -> Cmd<'a> {
     let targets: &[&str] = match layer {
         Layer::Image => &["image", "faults"],
         other => &[other.name()],
@@ -180,7 +255,7 @@ fn system(
         shell,
         "{cargo} test --locked --no-fail-fast --workspace {targets...} -- --test-threads=1 {parts...}"
     );
-    step(tests.envs(needs))
+    tests.envs(needs.iter().map(|(name, path)| (name, path)))
 }
 
 /// How programs for this machine are built.
@@ -215,9 +290,14 @@ pub(crate) fn cargo() -> PathBuf {
     std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
-/// Runs a cargo as if nobody had started this program by one. What cargo says of xtask's package in the environment would be
+/// Runs a cargo.
+pub(crate) fn step(command: Cmd<'_>) -> anyhow::Result<()> {
+    Ok(undisturbed(command).run()?)
+}
+
+/// A cargo as if nobody had started this program by one. What cargo says of xtask's package in the environment would be
 /// another environment to build scripts that look at such, and all that hangs on them would be compiled anew.
-pub(crate) fn step(mut command: Cmd<'_>) -> anyhow::Result<()> {
+fn undisturbed(mut command: Cmd<'_>) -> Cmd<'_> {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CARGO_PKG_")
             || name.to_string_lossy().starts_with("CARGO_MANIFEST_")
@@ -225,5 +305,5 @@ pub(crate) fn step(mut command: Cmd<'_>) -> anyhow::Result<()> {
             command = command.env_remove(name);
         }
     }
-    Ok(command.run()?)
+    command
 }
