@@ -4,6 +4,7 @@
 //! what kind of outcome it was, and input with a new outcome joins the [`Herd`] that further input is made from: a guide
 //! that needs no instrumented build. The inputs that a herd begins with lie in `corpus/TARGET/`.
 
+mod dhcp;
 mod herd;
 mod pki;
 mod power;

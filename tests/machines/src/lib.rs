@@ -14,8 +14,10 @@ pub mod fetch;
 pub mod firmware;
 pub mod frame;
 pub mod machine;
+pub mod plan;
 pub mod simulator;
 pub mod tftp;
 
 pub use content::{Content, Growing};
-pub use machine::{Chain, Input, Machine, Output, Plan, Standing, Trouble};
+pub use machine::{Input, Machine, Output, Standing};
+pub use plan::{Chain, Plan, Trouble};

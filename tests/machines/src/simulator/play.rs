@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     content::Content,
-    machine::{Input, Machine, Output, Standing, Trouble},
+    machine::{Input, Machine, Output, Standing},
+    plan::Trouble,
 };
 
 /// Far longer than four starts of any firmware.

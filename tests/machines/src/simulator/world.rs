@@ -7,7 +7,7 @@ use pilotlight_lab::{Lab, MacAddr};
 
 use crate::{
     firmware::{PLAIN, WIDE},
-    machine::{Chain, Plan, Trouble},
+    plan::{Chain, Plan, Trouble},
 };
 
 /// The web server's path of what the machines boot in the end.
