@@ -52,6 +52,14 @@ struct Machine {
     kept: &'static str,
 }
 
+impl Machine {
+    /// How systemd finds it in the end: the unit for its disks has failed where there is one that it leaves alone.
+    fn state(&self) -> &'static str {
+        let used = |did: &str| matches!(did, "formatted" | "mounted");
+        if self.disks.iter().all(|(_, _, said)| used(said)) { "running" } else { "degraded" }
+    }
+}
+
 /// What etcd tells those that have no business there (RFC 8446 § 6.2): of their certificates it knows no authority.
 const ALERT: &str = "alert ";
 
@@ -231,7 +239,12 @@ fn is_a_node(scene: &Scene, machine: &Machine) -> Result<()> {
         ("its initrd", &|event| got(event, "/assets/debian-ram/") && ends(event, "/initrd.img")),
         ("its root", &|event| got(event, "/assets/debian-ram/") && ends(event, "/root.squashfs")),
         ("its configuration", &|event| got(event, "/node/") && ends(event, machine.configuration)),
-        ("its report", &|event| is(event, "http", "ready") && event["hostname"] == machine.node),
+        ("its report", &|event| {
+            is(event, "http", "ready")
+                && event["hostname"] == machine.node
+                && event["kernel"].as_str().is_some_and(|kernel| kernel.starts_with(machine.kernel))
+                && event["state"] == machine.state()
+        }),
     ];
     for (what, wanted) in steps {
         pcs::event(scene, what, |event| ours(event) && wanted(event))?;

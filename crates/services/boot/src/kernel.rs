@@ -174,9 +174,11 @@ fn release(
     Ok(Kernel { linux: file(files.linux), initrd: vec![file(files.initrd)], arguments })
 }
 
-/// The scripts that a node with our own Debian runs at its start.
+/// What a node with our own Debian does with the Pi at its start: scripts of the Pi's that it runs, and its report that it is
+/// up.
 fn scripts(lab: &Lab, node: &Node) -> Vec<String> {
-    let wanted = [("disks", !node.disks.named().is_empty()), ("certificates", lab.is_enrolled(node))];
+    let wanted =
+        [("disks", !node.disks.named().is_empty()), ("certificates", lab.is_enrolled(node)), ("ready", true)];
     let wanted = wanted.iter().filter(|(_, is_wanted)| *is_wanted);
     wanted.map(|(name, _)| format!("pilotlight.{name}={}", url::node(lab, node.mac, name))).collect()
 }

@@ -3,15 +3,20 @@
 //! What every node gets stands in `vendor-data`, what the lab's own template says in `user-data`, which counts more. All
 //! are JSON, which YAML reads the same.
 
-use pilotlight_lab::{Lab, Node};
+use pilotlight_lab::{Lab, Node, Profile};
 use serde_json::{Value, json};
 
-use crate::{Text, context, template};
+use crate::{Text, account, context, reports, template};
 
 const HEADER: &str = "#cloud-config\n";
 
-/// The four files; `account` is what the lab's keys open, `own` what came of the lab's template.
-pub(crate) fn texts(lab: &Lab, node: &Node, account: &str, own: Option<&str>) -> Result<Vec<Text>, String> {
+/// The four files; `own` is what came of the lab's template.
+pub(crate) fn texts(
+    lab: &Lab,
+    node: &Node,
+    profile: &Profile,
+    own: Option<&str>,
+) -> Result<Vec<Text>, String> {
     let user = match own {
         Some(text) => {
             let value = template::yaml(text)?;
@@ -39,17 +44,17 @@ pub(crate) fn texts(lab: &Lab, node: &Node, account: &str, own: Option<&str>) ->
     Ok(vec![
         Text { name: "user-data", body: user },
         Text { name: "meta-data", body: pretty(&meta) },
-        Text { name: "vendor-data", body: format!("{HEADER}{}", pretty(&vendor(lab, node, account))) },
+        Text { name: "vendor-data", body: format!("{HEADER}{}", pretty(&vendor(lab, node, profile))) },
         Text { name: "network-config", body: pretty(&network) },
     ])
 }
 
-fn vendor(lab: &Lab, node: &Node, account: &str) -> Value {
-    json!({
+fn vendor(lab: &Lab, node: &Node, profile: &Profile) -> Value {
+    let mut vendor = json!({
         "hostname": node.name,
         "fqdn": format!("{}.{}", node.name, lab.network.domain),
         "users": [{
-            "name": account,
+            "name": account(profile),
             "shell": "/bin/bash",
             "sudo": "ALL=(ALL) NOPASSWD:ALL",
             "lock_passwd": true,
@@ -60,13 +65,16 @@ fn vendor(lab: &Lab, node: &Node, account: &str) -> Value {
         // No disk is touched unless the lab says so.
         "growpart": { "mode": "off" },
         "resize_rootfs": false,
-        // The node says that it is up: the end of its boot's story on the Pi.
-        "phone_home": {
+    });
+    // The node says that it is up: the end of its boot's story on the Pi.
+    if !reports(profile) {
+        vendor["phone_home"] = json!({
             "url": format!("{}ready", context::url(lab, node)),
             "post": ["hostname", "fqdn", "instance_id"],
             "tries": 10,
-        },
-    })
+        });
+    }
+    vendor
 }
 
 fn pretty(value: &Value) -> String {

@@ -6,7 +6,7 @@
 use pilotlight_lab::{Lab, Node, Profile};
 use serde_json::{Value, json};
 
-use crate::{CORE, account, certificates, context, disks, script, template::base64};
+use crate::{CORE, account, certificates, context, disks, reports, script, template::base64};
 
 /// Ours is of this version: all that is kept up takes it.
 const OURS: &str = "3.3.0";
@@ -27,9 +27,12 @@ pub(crate) fn config(
         user["shell"] = json!("/bin/bash");
         files.push(file("/etc/sudoers.d/pilotlight", 0o440, &format!("{name} ALL=(ALL) NOPASSWD:ALL\n")));
     }
-    let mut units =
-        vec![json!({ "name": "pilotlight-ready.service", "enabled": true, "contents": ready(lab, node) })];
-    // Our own Debian has units for them, and starts them by its command line.
+    // Our own Debian has units for all of them, and starts them by its command line.
+    let mut units = Vec::new();
+    if !reports(profile) {
+        let contents = ready(lab, node);
+        units.push(json!({ "name": "pilotlight-ready.service", "enabled": true, "contents": contents }));
+    }
     if name == CORE {
         units.extend(scripts(lab, node));
     }

@@ -116,8 +116,7 @@ pub fn provision(lab: &Lab, node: &Node) -> Result<Option<Provision>, ProvisionE
     let (kind, texts) = match kind {
         ConfigKind::CloudConfig => (
             kind,
-            cloud::texts(lab, node, account(profile), own.as_deref())
-                .map_err(|what| fault("cloud-config", what))?,
+            cloud::texts(lab, node, profile, own.as_deref()).map_err(|what| fault("cloud-config", what))?,
         ),
         ConfigKind::Ignition => {
             let text = ignition::config(lab, node, profile, own.as_deref(), highest);
@@ -152,6 +151,11 @@ fn system(profile: &Profile) -> Option<System> {
         ProfileKind::Release(release) => Some(release.system),
         _ => None,
     }
+}
+
+/// Whether its system tells the Pi by itself that it is up: our own Debian has a unit for it.
+fn reports(profile: &Profile) -> bool {
+    system(profile) == Some(System::DebianRam)
 }
 
 /// What a node is given that the lab has no template for.

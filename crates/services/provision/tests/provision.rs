@@ -110,6 +110,23 @@ fn disks_are_mounted_by_what_mounts_them() {
     );
 }
 
+/// Systems are told to report by whatever configures them; our own Debian does by itself, and not twice.
+#[test]
+fn a_node_reports_that_it_is_up_once() {
+    let ignition = "{\"ignition\": {\"version\": \"3.3.0\"}}\n";
+    for (profile, kind, template, is_told) in [
+        ("debian-ram", "cloud-config", "{}\n", false),
+        ("debian-ram", "ignition", ignition, false),
+        ("custom", "cloud-config", "{}\n", true),
+        ("custom", "ignition", ignition, true),
+        ("flatcar", "ignition", ignition, true),
+    ] {
+        let said = shown(&made(&lab(profile, Some((kind, template)))).unwrap());
+        let times = said.matches("http://10.77.0.1/node/52-54-00-00-00-01/ready").count();
+        assert_eq!(times, usize::from(is_told), "{profile} by {kind}:\n{said}");
+    }
+}
+
 #[test]
 fn the_installer_is_answered_for_the_lab_first() {
     let text = &made(&lab("debian-installer", Some(("preseed", "d-i pkgsel/include string sudo vim\n"))))

@@ -15,8 +15,8 @@ use crate::{
     site::{SERVICE, Site},
 };
 
-/// What is kept of the report that a node is up, by the names in the form. cloud-init sends the first three, our own unit the
-/// others.
+/// What is kept of the report that a node is up, by the names in the form. cloud-init sends the first three, a unit of ours the
+/// first and the others.
 const READY: [&str; 7] = ["hostname", "fqdn", "instance_id", "state", "kernel", "system", "uptime"];
 /// What is kept of what is said of a disk, and besides, what it says when it is not used.
 const DISK: [&str; 3] = ["purpose", "serial", "did"];
