@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 scope.spawn(|| ahead(&workspace, &arguments.source));
                 alone(&|| system(&shell()?, &workspace, &arguments.source, layer, &[]))
             }),
-            Layer::Boot if both_follow => image_beside_boot(&shell, &workspace, &arguments.source)?,
+            Layer::Boot if both_follow => image_beside_boot(&shell, &workspace, &arguments.source),
             Layer::Net | Layer::Image | Layer::Boot => {
                 alone(&|| system(&shell()?, &workspace, &arguments.source, layer, &[]))
             }
@@ -143,8 +143,16 @@ fn image_beside_boot(
     shell: &(dyn Fn() -> anyhow::Result<Shell> + Sync),
     workspace: &Path,
     source: &Source,
-) -> anyhow::Result<Vec<Played>> {
-    let needs = mend::lock(source, || needs(&shell()?, workspace, source, Layer::Boot))?;
+) -> Vec<Played> {
+    let start = Instant::now();
+    let needs = match mend::lock(source, || needs(&shell()?, workspace, source, Layer::Boot)) {
+        Ok(needs) => needs,
+        Err(error) => {
+            let failed = |layer, error| Played { layer, outcome: Err(error), time: start.elapsed() };
+            let both = anyhow!("layer boot needs the same as layer image");
+            return vec![failed(Layer::Image, error), failed(Layer::Boot, both)];
+        }
+    };
     let play = |layer, run: &dyn Fn(Cmd<'_>) -> anyhow::Result<()>| {
         let start = Instant::now();
         let outcome = shell().and_then(|shell| run(scenes(&shell, layer, &needs, &[])));
@@ -164,12 +172,12 @@ fn image_beside_boot(
             (image, said.into_inner())
         });
         let boot = play(Layer::Boot, &step);
-        image.join().map(|(image, said)| (image, said, boot))
-    })
-    .map_err(|_| anyhow!("the thread of layer image panicked"))?;
+        let (image, said) = image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (image, said, boot)
+    });
     eprintln!("\n== layer image, played meanwhile ==");
     print!("{said}");
-    Ok(vec![image, boot])
+    vec![image, boot]
 }
 
 /// A shell in the workspace that tells the scenes where this very program is. It is asked now: cargo, which puts all that it
