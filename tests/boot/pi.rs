@@ -53,12 +53,15 @@ pub(crate) fn data_corrupt() -> Result<()> {
     serves_without("raspi3b-data-corrupt", Card::with_corrupt_data, "data: corrupt")
 }
 
-/// A kernel that fails does not sit there: the board restarts.
+/// The ready line stands on the screen, too; and a kernel that fails does not sit there: the board restarts.
 pub(crate) fn kernel_fails() -> Result<()> {
     let mut scene = card::scene("raspi3b-kernel-fails")?;
     let card = card::of_image(&scene)?;
     card::start_shell(&mut scene, card.played()?, "ttyS1", &card)?;
     let limit = Duration::from_secs(120);
+    // What the kernel has of the screen's text, whether or not there is one.
+    scene.type_text(card::PI, "echo on the screen: $(grep -ac 'pilotlight: ready in ' /dev/vcs1)\n")?;
+    scene.wait_for(card::PI, "on the screen: 1", limit)?;
     scene.type_text(
         card::PI,
         "echo oops=$(cat /proc/sys/kernel/panic_on_oops); echo c > /proc/sysrq-trigger\n",
