@@ -205,6 +205,14 @@ pub struct Emulator {
     pub command_line: String,
     /// Where the boot loader has to lie, in bytes from the memory's start; none where QEMU puts it right by itself.
     pub loader_address: Option<u32>,
+    /// How many of the machine's processors never rest until the kernel calls them, the first included.
+    #[serde(default = "one")]
+    pub busy_processors: usize,
+}
+
+/// One processor starts, and the others sleep.
+fn one() -> usize {
+    1
 }
 
 /// What was tried of a board in QEMU, for people.

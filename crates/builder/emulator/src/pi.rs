@@ -210,11 +210,7 @@ impl Pi<'_> {
 
     fn arguments(&self, qemu: &Qemu, serial: &Serial) -> Vec<OsString> {
         let (busy, machine) = match self.kind {
-            // Until the kernel calls them QEMU has a 64-bit board's other processors spin, and a 32-bit board's sleep
-            // (10.0, hw/arm/raspi.c and boot.c).
-            Kind::Board(board) => {
-                (if board.machine == "raspi2b" { 1 } else { 4 }, strings(["-M", &board.machine]))
-            }
+            Kind::Board(board) => (board.busy_processors, strings(["-M", &board.machine])),
             Kind::Virt => (1, strings(["-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-m", "1G"])),
         };
         let mut args = qemu.common(busy);
