@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_lab::ConfigKind;
 use pilotlight_pki::kubeconfig;
-use pilotlight_provision::{CERTIFICATES, DISKS, provision};
+use pilotlight_provision::{CERTIFICATES, DISKS, REPORT, provision};
 use pilotlight_tests::{
     process::{Outcome, run},
     surroundings::Tools,
@@ -35,7 +35,7 @@ pub(crate) fn by_their_readers() -> Result<()> {
             let Some(made) = provision(&lab, node)? else { continue };
             for text in made.texts {
                 let judged = match (made.kind, text.name) {
-                    (_, CERTIFICATES | DISKS) => {
+                    (_, CERTIFICATES | DISKS | REPORT) => {
                         scripts += 1;
                         desk.shell(&text.body)?
                     }

@@ -174,11 +174,13 @@ fn release(
     Ok(Kernel { linux: file(files.linux), initrd: vec![file(files.initrd)], arguments })
 }
 
-/// What a node with our own Debian does with the Pi at its start: scripts of the Pi's that it runs, and its report that it is
-/// up.
+/// The scripts that a node with our own Debian runs at its start.
 fn scripts(lab: &Lab, node: &Node) -> Vec<String> {
-    let wanted =
-        [("disks", !node.disks.named().is_empty()), ("certificates", lab.is_enrolled(node)), ("ready", true)];
+    let wanted = [
+        ("disks", !node.disks.named().is_empty()),
+        ("certificates", lab.is_enrolled(node)),
+        ("report", true),
+    ];
     let wanted = wanted.iter().filter(|(_, is_wanted)| *is_wanted);
     wanted.map(|(name, _)| format!("pilotlight.{name}={}", url::node(lab, node.mac, name))).collect()
 }

@@ -6,7 +6,7 @@
 use pilotlight_lab::{Lab, Node, Profile};
 use serde_json::{Value, json};
 
-use crate::{Text, account, context, reports, template};
+use crate::{Text, account, context, has_units, template};
 
 const HEADER: &str = "#cloud-config\n";
 
@@ -67,7 +67,7 @@ fn vendor(lab: &Lab, node: &Node, profile: &Profile) -> Value {
         "resize_rootfs": false,
     });
     // The node says that it is up: the end of its boot's story on the Pi.
-    if !reports(profile) {
+    if !has_units(profile) {
         vendor["phone_home"] = json!({
             "url": format!("{}ready", context::url(lab, node)),
             "post": ["hostname", "fqdn", "instance_id"],

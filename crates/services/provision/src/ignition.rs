@@ -6,7 +6,11 @@
 use pilotlight_lab::{Lab, Node, Profile};
 use serde_json::{Value, json};
 
-use crate::{CORE, account, certificates, context, disks, reports, script, template::base64};
+use crate::{
+    CORE, account, certificates, disks, has_units, report,
+    script::{self, BEGUN, ENDED, Unit},
+    template::base64,
+};
 
 /// Ours is of this version: all that is kept up takes it.
 const OURS: &str = "3.3.0";
@@ -27,15 +31,8 @@ pub(crate) fn config(
         user["shell"] = json!("/bin/bash");
         files.push(file("/etc/sudoers.d/pilotlight", 0o440, &format!("{name} ALL=(ALL) NOPASSWD:ALL\n")));
     }
-    // Our own Debian has units for all of them, and starts them by its command line.
-    let mut units = Vec::new();
-    if !reports(profile) {
-        let contents = ready(lab, node);
-        units.push(json!({ "name": "pilotlight-ready.service", "enabled": true, "contents": contents }));
-    }
-    if name == CORE {
-        units.extend(scripts(lab, node));
-    }
+    // Our own Debian has units for its scripts, and starts them by its command line.
+    let units = if has_units(profile) { Vec::new() } else { scripts(lab, node, name == CORE) };
     let mut config = json!({
         "ignition": { "version": OURS },
         "passwd": { "users": [user] },
@@ -50,49 +47,42 @@ pub(crate) fn config(
     Ok(format!("{config:#}\n"))
 }
 
-/// The units that run the node's scripts.
-fn scripts(lab: &Lab, node: &Node) -> Vec<Value> {
-    let unit = |name: &str, title: &str, order: &str| {
-        let contents = script::unit(lab, node, name, title, order);
-        json!({ "name": format!("pilotlight-{name}.service"), "enabled": true, "contents": contents })
+/// The units that run the node's scripts: of a system of which nothing is known, none but its report.
+fn scripts(lab: &Lab, node: &Node, is_known: bool) -> Vec<Value> {
+    let report = Unit {
+        name: report::NAME,
+        title: "Tell the boot server that this node is up",
+        order: "",
+        started: BEGUN,
     };
-    let certificates = || unit(certificates::NAME, "Fetch this node's certificates from the boot server", "");
-    // Before whatever keeps something there.
-    let order = "Before=containerd.service docker.service etcd.service kubelet.service\n";
-    let disks = || unit(disks::NAME, "Mount the disks that the lab names for this node", order);
-    let wanted = [lab.is_enrolled(node).then(certificates), (!node.disks.named().is_empty()).then(disks)];
-    wanted.into_iter().flatten().collect()
+    let certificates = Unit {
+        name: certificates::NAME,
+        title: "Fetch this node's certificates from the boot server",
+        order: "",
+        started: ENDED,
+    };
+    let disks = Unit {
+        name: disks::NAME,
+        title: "Mount the disks that the lab names for this node",
+        // Before whatever keeps something there.
+        order: "Before=containerd.service docker.service etcd.service kubelet.service\n",
+        started: ENDED,
+    };
+    let wanted = [
+        (report, true),
+        (certificates, is_known && lab.is_enrolled(node)),
+        (disks, is_known && !node.disks.named().is_empty()),
+    ];
+    let wanted = wanted.iter().filter(|(_, is_wanted)| *is_wanted);
+    let unit = |unit: &Unit| {
+        let contents = script::unit(lab, node, unit);
+        json!({ "name": format!("pilotlight-{}.service", unit.name), "enabled": true, "contents": contents })
+    };
+    wanted.map(|(wanted, _)| unit(wanted)).collect()
 }
 
 fn file(path: &str, mode: u32, text: &str) -> Value {
     json!({ "path": path, "mode": mode, "overwrite": true, "contents": { "source": data(text) } })
-}
-
-/// The unit by which a node says that it is up. It counts as started at once, so that the start that it waits for can end.
-fn ready(lab: &Lab, node: &Node) -> String {
-    let url = format!("{}ready", context::url(lab, node));
-    let fields = [
-        ("hostname", "$$(uname -n)"),
-        ("kernel", "$$(uname -r)"),
-        ("system", "$$(. /etc/os-release; echo \\\"$$PRETTY_NAME\\\")"),
-        ("state", "$$(systemctl is-system-running --wait)"),
-        ("uptime", "$$(cut -d. -f1 /proc/uptime)"),
-    ];
-    let fields: String =
-        fields.iter().map(|(name, value)| format!(" --data-urlencode \\\"{name}={value}\\\"")).collect();
-    format!(
-        "[Unit]\n\
-         Description=Tell the boot server that this node is up\n\
-         Wants=network-online.target\n\
-         After=network-online.target\n\
-         \n\
-         [Service]\n\
-         Type=exec\n\
-         ExecStart=/bin/sh -c \"exec curl -fsS --retry 10 --retry-delay 5 --retry-all-errors{fields} {url}\"\n\
-         \n\
-         [Install]\n\
-         WantedBy=multi-user.target\n"
-    )
 }
 
 /// A text as a URL that holds it.

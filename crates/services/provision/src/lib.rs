@@ -15,6 +15,7 @@ mod context;
 mod disks;
 mod ignition;
 mod metadata;
+mod report;
 mod script;
 mod template;
 
@@ -27,6 +28,7 @@ const CORE: &str = "core";
 pub const PRESEED: &str = "preseed.cfg";
 pub use certificates::NAME as CERTIFICATES;
 pub use disks::NAME as DISKS;
+pub use report::NAME as REPORT;
 
 /// How a node is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,8 +138,9 @@ pub fn provision(lab: &Lab, node: &Node) -> Result<Option<Provision>, ProvisionE
         ConfigKind::Preseed => (kind, one(PRESEED, preseed(lab, node, own.as_deref()))),
         ConfigKind::Text => (kind, one("config", own.unwrap_or_default())),
     };
-    let texts =
-        texts.into_iter().chain(certificates::text(lab, node)).chain(disks::text(lab, node)).collect();
+    let report = (kind == ConfigKind::Ignition || has_units(profile)).then(|| report::text(lab, node));
+    let scripts = [report, certificates::text(lab, node), disks::text(lab, node)];
+    let texts = texts.into_iter().chain(scripts.into_iter().flatten()).collect();
     Ok(Some(Provision { kind, texts }))
 }
 
@@ -153,8 +156,8 @@ fn system(profile: &Profile) -> Option<System> {
     }
 }
 
-/// Whether its system tells the Pi by itself that it is up: our own Debian has a unit for it.
-fn reports(profile: &Profile) -> bool {
+/// Whether its system has units of its own for the scripts, its report that it is up among them: our own Debian does.
+fn has_units(profile: &Profile) -> bool {
     system(profile) == Some(System::DebianRam)
 }
 

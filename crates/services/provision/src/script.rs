@@ -14,9 +14,26 @@ pub(crate) fn text(name: &'static str, script: &str, facts: &str) -> Text {
     Text { name, body }
 }
 
-/// The unit that runs it, for systems that have none of their own. `order` is what else stands in its first section, line by
-/// line.
-pub(crate) fn unit(lab: &Lab, node: &Node, name: &str, title: &str, order: &str) -> String {
+/// A unit that runs a script, for systems that have none of their own.
+pub(crate) struct Unit {
+    /// The script.
+    pub(crate) name: &'static str,
+    /// What it does.
+    pub(crate) title: &'static str,
+    /// What else stands in its first section, line by line.
+    pub(crate) order: &'static str,
+    /// When it counts as started, line by line.
+    pub(crate) started: &'static str,
+}
+
+/// When the script has ended.
+pub(crate) const ENDED: &str = "Type=oneshot\nRemainAfterExit=yes\n";
+/// At once: the script waits for the start that it is a part of.
+pub(crate) const BEGUN: &str = "Type=exec\n";
+
+/// Its text for this node.
+pub(crate) fn unit(lab: &Lab, node: &Node, unit: &Unit) -> String {
+    let Unit { name, title, order, started } = unit;
     let url = format!("{}{name}", context::url(lab, node));
     format!(
         "[Unit]\n\
@@ -26,8 +43,7 @@ pub(crate) fn unit(lab: &Lab, node: &Node, name: &str, title: &str, order: &str)
          {order}\
          \n\
          [Service]\n\
-         Type=oneshot\n\
-         RemainAfterExit=yes\n\
+         {started}\
          Restart=on-failure\n\
          RestartSec=30s\n\
          RestartPreventExitStatus={DECIDED}\n\

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pilotlight_lab::{Disks, Lab, Role, Variable, parse};
-use pilotlight_provision::{CERTIFICATES, DISKS, Provision, ProvisionError, metadata, provision};
+use pilotlight_provision::{CERTIFICATES, DISKS, Provision, ProvisionError, REPORT, metadata, provision};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -121,9 +121,18 @@ fn a_node_reports_that_it_is_up_once() {
         ("custom", "ignition", ignition, true),
         ("flatcar", "ignition", ignition, true),
     ] {
-        let said = shown(&made(&lab(profile, Some((kind, template)))).unwrap());
-        let times = said.matches("http://10.77.0.1/node/52-54-00-00-00-01/ready").count();
-        assert_eq!(times, usize::from(is_told), "{profile} by {kind}:\n{said}");
+        let texts = made(&lab(profile, Some((kind, template)))).expect("it is configured").texts;
+        let (scripts, configuration): (Vec<_>, Vec<_>) =
+            texts.iter().partition(|text| [CERTIFICATES, REPORT].contains(&text.name));
+        let times = |texts: &[&pilotlight_provision::Text], what: &str| -> usize {
+            texts.iter().map(|text| text.body.matches(what).count()).sum()
+        };
+        let phones = times(&configuration, "http://10.77.0.1/node/52-54-00-00-00-01/ready");
+        let runs = times(&configuration, "\"name\": \"pilotlight-report.service\"");
+        assert_eq!(phones + runs, usize::from(is_told), "{profile} by {kind}");
+        // Whoever runs the script, by what it was told or by itself, finds it.
+        let tells = times(&scripts, "/ready\"\n");
+        assert_eq!(tells, 1 - phones, "{profile} by {kind}");
     }
 }
 
