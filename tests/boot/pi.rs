@@ -62,6 +62,9 @@ pub(crate) fn kernel_fails() -> Result<()> {
     // What the kernel has of the screen's text, whether or not there is one.
     scene.type_text(card::PI, "echo on the screen: $(grep -ac 'pilotlight: ready in ' /dev/vcs1)\n")?;
     scene.wait_for(card::PI, "on the screen: 1", limit)?;
+    // Streams take turns, which the kernel has a module for.
+    scene.type_text(card::PI, "echo queue: $(ip -o link show eth0 | grep -oE 'qdisc [a-z_]+').\n")?;
+    scene.wait_for(card::PI, "queue: qdisc fq.", limit)?;
     scene.type_text(
         card::PI,
         "echo oops=$(cat /proc/sys/kernel/panic_on_oops); echo c > /proc/sysrq-trigger\n",

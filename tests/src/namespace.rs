@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::{
     mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change, mount_remount},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
@@ -32,6 +32,10 @@ pub const SERVER: &str = "eth0";
 pub const CLIENT: &str = "client0";
 /// The clients' end has this hardware address, unless a scene changes it.
 pub const CLIENT_MAC: &str = "52:54:00:00:00:01";
+
+/// How TCP keeps from overloading a network, on both sides: as the card's kernel does. Where an ordinary user may not have that,
+/// as Reno does, which is always allowed; on ways as short and as slow as ours CUBIC does the same (RFC 9438 § 4.3).
+const CONGESTION_CONTROLS: [&str; 2] = ["cubic", "reno"];
 
 /// The cable, with this process on the clients' side.
 #[derive(Debug)]
@@ -57,9 +61,11 @@ impl Cable {
         private_files().context("could not set up private folders")?;
         let ip = clients.program("ip")?;
         let client = own_network()?;
+        congestion_control()?;
         // SAFETY: the process has one thread and shares no descriptor table with another.
         unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("could not make a network namespace")?;
         let server = own_network()?;
+        congestion_control()?;
         let cable = Self { server, client, ip };
         let server_end =
             weather.map(|weather| Ok::<_, anyhow::Error>((tap(SERVER)?, weather))).transpose()?;
@@ -128,6 +134,14 @@ impl Cable {
         unsafe { command.pre_exec(enter) };
         Ok(())
     }
+}
+
+/// Chooses TCP's congestion control for this network namespace.
+fn congestion_control() -> Result<()> {
+    let file = "/proc/sys/net/ipv4/tcp_congestion_control";
+    let taken = CONGESTION_CONTROLS.iter().any(|name| fs::write(file, name).is_ok());
+    ensure!(taken, "could not choose TCP's congestion control: none of {CONGESTION_CONTROLS:?} can be had");
+    Ok(())
 }
 
 fn own_network() -> Result<OwnedFd> {

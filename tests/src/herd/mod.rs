@@ -30,7 +30,7 @@ pub const NETWORK: &str = "10.77.0.1/16";
 /// The first and the last address of the pool.
 pub const POOL: (&str, &str) = ("10.77.8.0", "10.77.15.255");
 /// The pool as a network, which is the clients' own.
-const POOL_NETWORK: &str = "10.77.8.0/21";
+pub const POOL_NETWORK: &str = "10.77.8.0/21";
 /// Both as a network.
 const ALL: &str = "10.77.0.0/16";
 /// The clients' end needs an address of its own for a way to the server.

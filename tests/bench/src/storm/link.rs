@@ -1,9 +1,10 @@
 //! The link: Fast Ethernet between the two ends, and what went over it.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, io::Write as _, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 use pilotlight_tests::{
+    herd::POOL_NETWORK,
     namespace::{CLIENT, Cable, SERVER},
     process,
     surroundings::Tools,
@@ -13,13 +14,16 @@ use pilotlight_tests::{
 pub(crate) const RATE: f64 = 100e6;
 /// Preamble, frame check sequence and the gap between two frames, in bytes (IEEE 802.3).
 pub(crate) const BESIDE_A_FRAME: u64 = 8 + 4 + 12;
-/// How many frames wait for the wire, as in Linux (`txqueuelen`).
-const QUEUE: u32 = 1000;
 const LIMIT: Duration = Duration::from_secs(30);
+/// Behind which address of the pool's network the next group of 256 begins, and how many there are.
+const GROUPS: u32 = 8;
 
 /// Shapes both ends of `cable`. Frames are cut before they are counted, as a network card without offloading sees them.
+///
+/// At the services' end machines take turns, as on the card, whose queue (`fq`) has a line for each stream. Few kernels that
+/// tests run on have it, so there is a class for each address instead.
 pub(crate) fn shape(cable: &Cable, clients: &Tools) -> Result<()> {
-    for (at_server, interface) in [(true, SERVER), (false, CLIENT)] {
+    for (at_server, interface, queues) in [(true, SERVER, turns(SERVER)), (false, CLIENT, String::new())] {
         let run = |program: &str, words: &str| -> Result<()> {
             let mut command: Command = clients.command(program)?;
             command.args(words.split_ascii_whitespace());
@@ -29,17 +33,46 @@ pub(crate) fn shape(cable: &Cable, clients: &Tools) -> Result<()> {
             process::must(&mut command, LIMIT).map(drop)
         };
         run("ip", &format!("link set {interface} gso_max_segs 1"))?;
-        run("tc", &format!("qdisc add dev {interface} root handle 1: htb default 1"))?;
-        run(
-            "tc",
-            &format!(
-                "class add dev {interface} parent 1: classid 1:1 htb rate 100mbit burst 3000 cburst 3000 quantum 1514 \
-                 overhead {BESIDE_A_FRAME}"
-            ),
-        )?;
-        run("tc", &format!("qdisc add dev {interface} parent 1:1 handle 10: pfifo limit {QUEUE}"))?;
+        let mut batch = tempfile::NamedTempFile::new().context("could not make a file for tc")?;
+        let link = format!(
+            "qdisc add dev {interface} root handle 1: htb default 2\n\
+             class add dev {interface} parent 1: classid 1:1 htb rate 100mbit burst 3000 cburst 3000 {FRAME}\n\
+             class add dev {interface} parent 1:1 classid 1:2 htb rate 1mbit ceil 100mbit {FRAME}\n"
+        );
+        batch.write_all((link + &queues).as_bytes()).context("could not write what tc is to do")?;
+        run("tc", &format!("-batch {}", batch.path().display()))?;
     }
     Ok(())
+}
+
+/// How `htb` counts a frame.
+const FRAME: &str = "quantum 1514 overhead 24";
+
+/// For each address of the pool's network a class, found by the last eleven bits of where a packet goes.
+fn turns(interface: &str) -> String {
+    let filter = format!("filter add dev {interface} parent 1: protocol ip prio 1");
+    let mut text = format!(
+        "{filter} handle 100: u32 divisor {GROUPS}\n\
+         {filter} u32 ht 800:: match ip dst {POOL_NETWORK} hashkey mask 0x700 at 16 link 100:\n"
+    );
+    for group in 0..GROUPS {
+        let network = format!("10.77.{}", 8 + group);
+        text += &format!(
+            "{filter} handle {:x}: u32 divisor 256\n\
+             {filter} u32 ht 100:{group:x}: match ip dst {network}.0/24 hashkey mask 0xff at 16 link {:x}:\n",
+            0x200 + group,
+            0x200 + group
+        );
+        for host in 0..256 {
+            let class = 0x100 + group * 256 + host;
+            text += &format!(
+                "class add dev {interface} parent 1:1 classid 1:{class:x} htb rate 50kbit ceil 100mbit {FRAME}\n\
+                 {filter} u32 ht {:x}:{host:x}: match ip dst {network}.{host} flowid 1:{class:x}\n",
+                0x200 + group
+            );
+        }
+    }
+    text
 }
 
 /// Frames and bytes, both ways.
@@ -54,6 +87,15 @@ pub(crate) struct Count {
 pub(crate) struct Traffic {
     pub(crate) bytes: u64,
     pub(crate) frames: u64,
+}
+
+/// For how long the wire is busy with so many bytes of a TCP stream, in seconds: full segments with timestamps, and what goes
+/// with each frame.
+pub(crate) fn seconds(bytes: u64) -> f64 {
+    const SEGMENT: u64 = 1448;
+    const HEADERS: u64 = 14 + 20 + 32;
+    let frames = bytes.div_ceil(SEGMENT);
+    Traffic { bytes: bytes + frames * HEADERS, frames }.seconds()
 }
 
 impl Traffic {

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use pilotlight_machines::Chain;
 use pilotlight_tests::{herd::Fared, rack::Killed};
 
-use crate::link::Count;
+use crate::link::{self, Count};
 
 pub(crate) fn print(title: &str, fared: &[Fared], count: Count) {
     let sorted = |pick: &dyn Fn(&Fared) -> Option<Duration>| {
@@ -31,7 +32,15 @@ pub(crate) fn print(title: &str, fared: &[Fared], count: Count) {
         );
     }
     let again: usize = fared.iter().map(|one| one.machine.setbacks().len()).sum();
-    println!("  slowest / median       {:.3}   starts that led nowhere: {again}", slowest / median(&booted));
+    let alike = Chain::ALL.iter().map(|chain| {
+        let times = sorted(&|one| one.took.filter(|_| one.machine.plan().chain == *chain));
+        last(&times) / median(&times)
+    });
+    println!(
+        "  slowest / median       {:.3}, of those that boot alike {:.3}   starts that led nowhere: {again}",
+        slowest / median(&booted),
+        alike.fold(f64::NAN, f64::max)
+    );
     println!(
         "  on the wire            {:.1} MB in {} frames to the machines, {:.1} MB in {} frames to the Pi",
         count.from_server.bytes as f64 / 1e6,
@@ -43,6 +52,41 @@ pub(crate) fn print(title: &str, fared: &[Fared], count: Count) {
         "  share of the link      {:.1} % of 100 Mbit/s over {slowest:.2} s, frames with preamble, check sum and gap",
         count.from_server.seconds() / slowest * 100.0
     );
+    let best = soonest(&fared.iter().filter_map(asked).collect::<Vec<_>>());
+    println!(
+        "  could end after        {best:.2} s, had the link carried no byte twice and never been still once machines asked: \
+         {:.1} %",
+        best / slowest * 100.0
+    );
+}
+
+/// What a machine asked of the link, in seconds.
+struct Asked {
+    /// From when on it had its loader and script: until then its own firmware sets the pace.
+    loaded: f64,
+    /// For how long the link is busy with what it gets then, and with all that it gets.
+    system: f64,
+    all: f64,
+}
+
+fn asked(fared: &Fared) -> Option<Asked> {
+    let is_system = |name: &String| fared.machine.plan().system.contains(name);
+    let bytes = |wanted: &dyn Fn(&String) -> bool| -> u64 {
+        let received = fared.machine.received().iter();
+        received.filter(|(name, _)| wanted(name)).map(|(_, content)| content.length).sum()
+    };
+    let (system, all) = (link::seconds(bytes(&is_system)), link::seconds(bytes(&|_| true)));
+    Some(Asked { loaded: fared.loaded?.as_secs_f64(), system, all })
+}
+
+/// When the last machine could have had everything at the soonest, in seconds.
+fn soonest(machines: &[Asked]) -> f64 {
+    let from = |one: &Asked| {
+        let later = machines.iter().filter(|other| other.loaded >= one.loaded);
+        one.loaded + later.map(|other| other.system).sum::<f64>()
+    };
+    let all = machines.iter().map(|one| one.all).sum();
+    machines.iter().map(from).fold(all, f64::max)
 }
 
 /// What machines with trouble cost the others: each machine's own time, with them and without.
@@ -71,5 +115,21 @@ pub(crate) fn killed(killed: &[Killed]) {
             times().count(),
             times().max().unwrap_or_default()
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_link_is_still_before_machines_ask_and_no_longer() {
+        let machines = |loaded: [f64; 4]| loaded.map(|loaded| Asked { loaded, system: 2.0, all: 2.2 });
+        // All at once, one after the other; or with loaders that take longer than the wait for them.
+        assert_eq!(soonest(&machines([1.0; 4])), 9.0);
+        assert_eq!(soonest(&machines([0.1; 4])), 8.8);
+        // The last one comes while the link is still busy, or when it has long been still.
+        assert_eq!(soonest(&machines([1.0, 1.0, 1.0, 4.0])), 9.0);
+        assert_eq!(soonest(&machines([1.0, 1.0, 1.0, 20.0])), 22.0);
     }
 }
