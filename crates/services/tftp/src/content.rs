@@ -71,9 +71,20 @@ pub struct Blocks<R> {
 
 #[derive(Debug)]
 enum Form {
-    Octet { length: u64 },
+    Octet { length: u64, ahead: Ahead },
     Netascii(Lines),
 }
+
+/// What was read last, and more than was asked for: a client without a window takes one block at a time, and these are read
+/// several at once.
+#[derive(Debug, Default)]
+struct Ahead {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+/// How much of it there is at most: what a transfer may keep, of which there may be thousands.
+const AHEAD: usize = 4096;
 
 /// Where the blocks of a conversion begin in the original: kept for as long as one may be asked for again.
 #[derive(Debug)]
@@ -92,7 +103,7 @@ struct Mark {
 impl<R: ReadAt> Blocks<R> {
     /// The bytes as they are, `length` of them.
     pub fn octet(content: R, length: u64) -> Self {
-        Self { content, form: Form::Octet { length } }
+        Self { content, form: Form::Octet { length, ahead: Ahead::default() } }
     }
 
     /// The bytes as netascii.
@@ -109,7 +120,7 @@ impl<R: ReadAt> Blocks<R> {
     /// The number of bytes that will travel, where it is known beforehand.
     pub fn length(&self) -> Option<u64> {
         match self.form {
-            Form::Octet { length } => Some(length),
+            Form::Octet { length, .. } => Some(length),
             Form::Netascii(_) => None,
         }
     }
@@ -121,12 +132,13 @@ impl<R: ReadAt> Blocks<R> {
     /// When the content cannot be read, or is shorter than it was at first.
     pub fn read(&mut self, number: u64, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.form {
-            Form::Octet { length } => {
+            Form::Octet { length, ahead } => {
                 let offset = number.saturating_sub(1).saturating_mul(into.len() as u64);
-                let left = length.saturating_sub(offset).min(into.len() as u64) as usize;
-                let block = &mut into[..left];
-                fill(&self.content, offset, block)?;
-                Ok(left)
+                let left = length.saturating_sub(offset);
+                let here = left.min(into.len() as u64) as usize;
+                let block = &mut into[..here];
+                ahead.fill(&self.content, offset, left, block)?;
+                Ok(here)
             }
             Form::Netascii(lines) => lines.read(&self.content, number, into),
         }
@@ -144,8 +156,8 @@ impl<R: ReadAt> Blocks<R> {
         let wanted = numbers.end.saturating_sub(numbers.start);
         let fitting = (into.len() / (DATA_HEADER + size)) as u64;
         let length = match &self.form {
-            Form::Octet { length } => *length,
-            Form::Netascii(_) => return self.converted_packets(numbers, size, into),
+            Form::Octet { length, .. } if wanted > 1 => *length,
+            _ => return self.single_packets(numbers, size, into),
         };
         let offset = numbers.start.saturating_sub(1).saturating_mul(size as u64);
         let left = length.saturating_sub(offset);
@@ -158,7 +170,7 @@ impl<R: ReadAt> Blocks<R> {
             header.copy_from_slice(&data_header(number as u16));
             places.push(IoSliceMut::new(block));
         }
-        let read = if places.len() > 1 { self.content.read_vectored_at(offset, &mut places)? } else { 0 };
+        let read = self.content.read_vectored_at(offset, &mut places)?;
         // What is missing, if anything: the rest of the block that reading stopped in, and those behind it.
         let mut at = 0;
         for place in &mut places {
@@ -169,12 +181,8 @@ impl<R: ReadAt> Blocks<R> {
         Ok(Packets { blocks, bytes, last: data < blocks as usize * size })
     }
 
-    fn converted_packets(
-        &mut self,
-        numbers: Range<u64>,
-        size: usize,
-        into: &mut [u8],
-    ) -> io::Result<Packets> {
+    /// Block by block.
+    fn single_packets(&mut self, numbers: Range<u64>, size: usize, into: &mut [u8]) -> io::Result<Packets> {
         let mut packets = Packets { blocks: 0, bytes: 0, last: false };
         for (number, packet) in numbers.zip(into.chunks_exact_mut(DATA_HEADER + size)) {
             let (header, block) = packet.split_at_mut(DATA_HEADER);
@@ -204,6 +212,29 @@ fn fill(content: &impl ReadAt, mut offset: u64, mut block: &mut [u8]) -> io::Res
         }
     }
     Ok(())
+}
+
+impl Ahead {
+    /// Fills `block` with what stands at `offset`, from where there are `left` bytes.
+    fn fill(&mut self, content: &impl ReadAt, offset: u64, left: u64, block: &mut [u8]) -> io::Result<()> {
+        let blocks = AHEAD / block.len().max(1);
+        if blocks < 2 {
+            return fill(content, offset, block);
+        }
+        if self.known(offset, block.len()).is_none() {
+            self.bytes.resize(left.min((blocks * block.len()) as u64) as usize, 0);
+            self.offset = offset;
+            // What could not be read is not known.
+            fill(content, offset, &mut self.bytes).inspect_err(|_| self.bytes.clear())?;
+        }
+        block.copy_from_slice(self.known(offset, block.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn known(&self, offset: u64, length: usize) -> Option<&[u8]> {
+        let at = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
+        self.bytes.get(at..)?.get(..length)
+    }
 }
 
 impl Lines {
@@ -350,7 +381,7 @@ mod tests {
         }
 
         #[test]
-        fn blocks_add_up(content in proptest::collection::vec(any::<u8>(), 0..3000), size in 8usize..600) {
+        fn blocks_add_up(content in proptest::collection::vec(any::<u8>(), 0..10_000), size in 8usize..600) {
             let length = content.len() as u64;
             prop_assert_eq!(&all(Blocks::octet(content.clone(), length), size), &content);
             let mut expect = Vec::new();

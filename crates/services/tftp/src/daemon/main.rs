@@ -3,6 +3,7 @@
 //! One thread, one descriptor and a little memory for each transfer, and one buffer for all of them: blocks go
 //! from the page cache into that buffer and out.
 
+mod alarm;
 mod files;
 mod handover;
 mod server;

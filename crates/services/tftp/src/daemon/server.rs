@@ -24,6 +24,7 @@ use rustix::{
 };
 
 use crate::{
+    alarm::Alarm,
     files::{Content, Files, printable},
     handover,
     sockets::{Line, answer_from},
@@ -34,6 +35,9 @@ const SERVICE: &str = "tftp";
 /// Transfers have the numbers from 0 on, listeners those from here.
 const LISTENERS: u64 = 1 << 32;
 const STOP: u64 = u64::MAX;
+const ALARM: u64 = u64::MAX - 1;
+/// How long dropped packets wait to be told at most.
+const DROPS: Duration = Duration::from_secs(1);
 /// Requests taken in a row before transfers get their turn.
 const REQUESTS_IN_A_ROW: usize = 32;
 /// Events taken from the kernel at a time.
@@ -57,6 +61,9 @@ pub(crate) struct Server {
     /// For refusals: a client that asks for a thousand missing files must not fill the log.
     refusals: Budget,
     started: Instant,
+    /// The time since then, as of when the loop was last woken.
+    now: Duration,
+    alarm: Alarm,
     buffer: Vec<u8>,
 }
 
@@ -72,6 +79,8 @@ impl Server {
             watch(&poll, listener, number)?;
         }
         watch(&poll, &stop, STOP)?;
+        let alarm = Alarm::new()?;
+        watch(&poll, &alarm.timer, ALARM)?;
         Ok(Self {
             blocked: vec![Vec::new(); listeners.len()],
             files,
@@ -84,13 +93,15 @@ impl Server {
             drops: Drops::default(),
             refusals: Budget::new(64, Duration::from_millis(100)),
             started: Instant::now(),
+            now: Duration::ZERO,
+            alarm,
             buffer: vec![0; LONGEST_PACKET],
         })
     }
 
     /// Takes over the transfers of the process before.
     pub(crate) fn go_on(&mut self, kept: Vec<(String, OwnedFd)>) {
-        for active in handover::taken(kept, self.now()) {
+        for active in handover::taken(kept, self.now) {
             let Some(place) = self.table.free() else { return };
             if let Line::Own(socket) = &active.line
                 && watch(&self.poll, socket, place as u64).is_err()
@@ -110,11 +121,17 @@ impl Server {
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut ready = Vec::with_capacity(EVENTS);
         loop {
+            if let Some(due) = self.due() {
+                self.alarm.by(due, self.now)?;
+            }
+            // Whoever has a turn does not wait.
+            let at_once = (self.turns.waiting() > 0).then_some(Timespec::default());
             ready.clear();
-            match epoll::wait(&self.poll, spare_capacity(&mut ready), self.wait().as_ref()) {
+            match epoll::wait(&self.poll, spare_capacity(&mut ready), at_once.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
+            self.now = self.started.elapsed();
             for event in &ready {
                 // Copies: the kernel packs these.
                 let (flags, data) = (event.flags, event.data);
@@ -124,13 +141,14 @@ impl Server {
                         self.finish();
                         return Ok(());
                     }
+                    ALARM => self.alarm.rang(),
                     number if number >= LISTENERS => {
                         self.on_listener((number - LISTENERS) as usize, writable)
                     }
                     place => self.on_ready(place as usize, writable),
                 }
             }
-            let now = self.now();
+            let now = self.now;
             while let Some(place) = self.table.expired(now) {
                 self.step(place, |transfer, now| transfer.on_timer(now));
             }
@@ -148,23 +166,10 @@ impl Server {
         }
     }
 
-    fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    fn wait(&self) -> Option<Timespec> {
-        if self.turns.waiting() > 0 {
-            return Some(Timespec::default());
-        }
-        let timer = self.table.deadline();
-        let drops = self.drops.waiting().then_some(Duration::from_secs(1));
-        if timer.is_none() && drops.is_none() {
-            return None;
-        }
-        let timer = timer.map(|deadline| deadline.saturating_sub(self.now()));
-        // Rounded up, so that the loop does not spin for the last part of a millisecond where the kernel counts in these.
-        let timer = timer.map(|wait| wait + Duration::from_millis(1));
-        timer.into_iter().chain(drops).min().and_then(|wait| wait.try_into().ok())
+    /// When something is to be done though nothing comes; perhaps before that.
+    fn due(&self) -> Option<Duration> {
+        let drops = self.drops.waiting().then(|| self.now + DROPS);
+        self.table.deadline().into_iter().chain(drops).min()
     }
 
     fn on_listener(&mut self, number: usize, writable: bool) {
@@ -227,7 +232,7 @@ impl Server {
         if self.table.is_silent(peer.ip()) {
             return self.drop_packet("a request from an address that does not answer", Some(peer));
         }
-        let now = self.now();
+        let now = self.now;
         if self.table.free().is_none()
             && let Some(place) = self.table.expendable(now)
         {
@@ -270,7 +275,7 @@ impl Server {
                 return self.refuse((local, peer), &file, Code::Undefined, &reason);
             }
         };
-        let started = self.now();
+        let started = self.now;
         let (transfer, step) = Transfer::start(&terms, blocks.length(), started);
         let event = Event::ok(SERVICE, "read")
             .fact("file", file.as_str())
@@ -350,7 +355,7 @@ impl Server {
     }
 
     fn step(&mut self, place: usize, decide: impl FnOnce(&mut Transfer, Duration) -> Step) {
-        let now = self.now();
+        let now = self.now;
         let Some(active) = self.table.get(place) else { return };
         let step = decide(&mut active.transfer, now);
         self.table.note(place);
@@ -381,7 +386,7 @@ impl Server {
 
     fn end(&mut self, place: usize, say: impl FnOnce(Event) -> Event) {
         let Some(active) = self.take(place) else { return };
-        let took = self.now().saturating_sub(active.started).as_millis() as u64;
+        let took = self.now.saturating_sub(active.started).as_millis() as u64;
         let event = Event::ok(SERVICE, "sent")
             .fact("file", active.file)
             .fact("bytes", active.length)
@@ -415,7 +420,7 @@ impl Server {
     /// Refuses a request for a file, and says so.
     fn refuse(&mut self, (local, peer): (IpAddr, SocketAddr), file: &str, code: Code, reason: &str) {
         self.answer(local, peer, code, reason);
-        let now = self.now();
+        let now = self.now;
         if self.refusals.take(now) {
             self.emit(Event::failed(SERVICE, "error", reason).fact("file", file), Some(peer));
         } else {
@@ -432,7 +437,7 @@ impl Server {
     }
 
     fn drop_packet(&mut self, reason: &'static str, peer: Option<SocketAddr>) {
-        let now = self.now();
+        let now = self.now;
         if let Some(count) = self.drops.count(reason, now) {
             self.emit(Event::dropped(SERVICE, "drop", reason).fact("count", count), peer);
         }
