@@ -4,7 +4,6 @@
 //! left to the kernel. Every server has one core for itself, and the machines another, which the kernel's share of their
 //! packets falls on as well: it works where the sender is. Each measurement is of a server started for it, whose lease store is empty.
 
-mod cores;
 mod crowd;
 mod servers;
 

@@ -3,6 +3,7 @@
 //! Started by `cargo xtask bench services`, which builds the daemons as they are on the card (profile `release`) and says
 //! where everything is. Each subject runs in a process of its own, which enters namespaces before it has threads.
 
+mod cores;
 mod dhcp;
 mod figures;
 mod groups;

@@ -14,11 +14,11 @@ use pilotlight_tests::{
     surroundings,
 };
 
-use super::{
+use super::crowd::{Crowd, Outcome};
+use crate::{
     cores::Cores,
-    crowd::{Crowd, Outcome},
+    rig::{Peer, Rig},
 };
-use crate::rig::{Peer, Rig};
 
 /// Enough for any server to start.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -2,7 +2,8 @@
 //! that answers from memory.
 //!
 //! The client is one of our own and real ones are slower: what is measured is the server as far as possible. All
-//! servers run at once, each on an address of its own, and are asked in turn.
+//! servers run at once, each on an address of its own, and are asked in turn: with a core for the servers and another for the
+//! client, as where these are two machines, and with one for both.
 
 mod client;
 pub(crate) mod reference;
@@ -19,6 +20,7 @@ use client::Terms;
 use pilotlight_tests::{namespace::SERVER, process::must};
 
 use crate::{
+    cores::Cores,
     figures::{self, Children, median},
     groups,
     rig::{Peer, Rig},
@@ -59,6 +61,7 @@ struct Cost {
 
 pub(crate) fn measure(rounds: u32) -> Result<()> {
     let rig = Rig::set()?;
+    let cores = Cores::share_out()?;
     rig.cable.fixed_client_address()?;
     let content: Vec<u8> = (0..LENGTH as u64).map(|at| (at.wrapping_mul(0x9e37_79b9) >> 13) as u8).collect();
     let file = rig.file(FILE, &content)?;
@@ -71,6 +74,7 @@ pub(crate) fn measure(rounds: u32) -> Result<()> {
     let lab = rig.file("lab.toml", LAB)?.to_string_lossy().into_owned();
     let nowhere = rig.folder().join("events.sock").to_string_lossy().into_owned();
 
+    cores.join()?;
     let floor = reference(&rig, address(2), &file)?;
     let mut ours = rig.ours(
         "pilotlight-tftpd",
@@ -96,6 +100,7 @@ pub(crate) fn measure(rounds: u32) -> Result<()> {
         "in.tftpd",
         &["--foreground", "--user", "root", "--address", &address(4).to_string(), "--secure", &root],
     )?;
+    cores.part()?;
     let servers = [
         Server { name: "from memory", address: address(2), pid: floor.pid(), forks: false },
         Server { name: "pilotlight-tftpd", address: address(1), pid: ours.pid(), forks: false },
@@ -103,8 +108,13 @@ pub(crate) fn measure(rounds: u32) -> Result<()> {
         Server { name: "tftpd-hpa", address: address(4), pid: hpa.pid(), forks: true },
     ];
     for terms in CASES {
-        compare(&servers, terms, &content, rounds)?;
+        compare("a core each", &servers, terms, &content, rounds)?;
     }
+    cores.join()?;
+    for terms in CASES {
+        compare("one core", &servers, terms, &content, rounds)?;
+    }
+    cores.part()?;
     shape(&rig)?;
     for terms in SHAPED {
         share(&servers[..2], terms, &content, rounds)?;
@@ -120,7 +130,7 @@ pub(crate) fn measure(rounds: u32) -> Result<()> {
 }
 
 /// One table: every server, `rounds` times in turn.
-fn compare(servers: &[Server], terms: Terms, content: &[u8], rounds: u32) -> Result<()> {
+fn compare(placed: &str, servers: &[Server], terms: Terms, content: &[u8], rounds: u32) -> Result<()> {
     let mut costs = vec![Vec::new(); servers.len()];
     for _ in 0..rounds {
         for (server, costs) in servers.iter().zip(&mut costs) {
@@ -139,7 +149,7 @@ fn compare(servers: &[Server], terms: Terms, content: &[u8], rounds: u32) -> Res
         ]
     };
     figures::table(
-        &format!("TFTP, 100 MB, blksize {}, windowsize {}", terms.block, terms.window),
+        &format!("TFTP, 100 MB, {placed}, blksize {}, windowsize {}", terms.block, terms.window),
         &["server", "s", "to memory", "CPU ns/byte", "to memory"],
         &servers.iter().zip(&costs).map(row).collect::<Vec<_>>(),
     );
