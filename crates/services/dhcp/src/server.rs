@@ -6,11 +6,12 @@ mod recognise;
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
 };
 
 use dhcproto::v4::{MessageType, Opcode};
 use pilotlight_boot::{Architecture, BootFile, Client, boot_file};
-use pilotlight_kit::Event;
+use pilotlight_kit::{Event, limit::Limits};
 use pilotlight_lab::{Lab, MacAddr, Mode};
 
 use crate::{
@@ -91,7 +92,16 @@ pub struct Server {
     leases: Leases,
     /// The nodes that machines were recognised as and that have no hardware address yet, and since when.
     meetings: BTreeMap<String, Millis>,
+    limits: Limits<MacAddr>,
 }
+
+/// What a machine may ask at once, and how often in a second from then on: several times what the hastiest firmware does. One
+/// that never stops asking would have its answers stand in the others' way on a slow wire. (Who forges a machine's address takes
+/// its frames from it at the next switch, whether or not the Pi answers.)
+const BURST: u32 = 32;
+const RATE: u32 = 8;
+/// Of how many machines that is remembered.
+const MACHINES: usize = 4096;
 
 /// Why a request gets no answer: a fixed name for counting, and words.
 type Silence = (&'static str, String);
@@ -100,7 +110,7 @@ impl Server {
     /// A server without a lease.
     pub fn new(lab: Lab) -> Self {
         let leases = Leases::new(&lab);
-        Self { lab, leases, meetings: BTreeMap::new() }
+        Self { lab, leases, meetings: BTreeMap::new(), limits: Limits::new(BURST, RATE, MACHINES) }
     }
 
     /// Goes by `lab` from here on: the same one, of which more is known by now.
@@ -123,6 +133,9 @@ impl Server {
     pub fn handle(&mut self, now: Millis, payload: &[u8]) -> Actions {
         let mut met = None;
         let mut actions = self.handled(payload, |server, packet| {
+            if !server.limits.take(packet.mac, Duration::from_millis(now)) {
+                return Err(("flood", "it asks more often than any firmware does".into()));
+            }
             let (event, wait) = server.recognise(now, packet).unzip();
             met = event;
             if wait == Some(true) { Ok(Actions::default()) } else { server.decide(now, packet) }

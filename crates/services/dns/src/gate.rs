@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use pilotlight_kit::limit::Limits;
+use pilotlight_kit::limit::{self, Limits};
 use pilotlight_lab::Network;
 
 use crate::Transport;
@@ -30,7 +30,7 @@ pub enum Admission {
 #[derive(Debug)]
 pub struct Gate {
     network: Network,
-    limits: Limits,
+    limits: Limits<IpAddr>,
     refused: u64,
 }
 
@@ -49,7 +49,7 @@ impl Gate {
         };
         match transport {
             Transport::Tcp => {}
-            Transport::Udp if self.limits.take(source, now) => {}
+            Transport::Udp if self.limits.take(limit::source(source), now) => {}
             Transport::Udp => {
                 // Every second one is told: so the answers are half of what came, if it came from somebody else.
                 self.refused += 1;

@@ -5,13 +5,14 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
 
-/// The questions of each source, lately.
+/// The questions of each source, lately. A source is an address of whatever kind; for those of IP there is [`source`].
 #[derive(Debug)]
-pub struct Limits {
+pub struct Limits<S> {
     /// Questions at once.
     burst: u32,
     /// The time after which one more is granted.
@@ -19,8 +20,8 @@ pub struct Limits {
     /// Half of the sources that are remembered.
     half: usize,
     /// Those that asked since `former` was filled.
-    recent: HashMap<IpAddr, Bucket>,
-    former: HashMap<IpAddr, Bucket>,
+    recent: HashMap<S, Bucket>,
+    former: HashMap<S, Bucket>,
 }
 
 /// What a source has used up, as the time at which it will have been given all of it back.
@@ -29,7 +30,7 @@ struct Bucket {
     even_at: Duration,
 }
 
-impl Limits {
+impl<S: Copy + Eq + Hash> Limits<S> {
     /// `burst` questions at once and `rate` a second from each source, of which `most` are remembered. Neither number is
     /// zero.
     pub fn new(burst: u32, rate: u32, most: usize) -> Self {
@@ -43,27 +44,26 @@ impl Limits {
     }
 
     /// Whether a question from `source` is to be answered at `now`, a time since any fixed start.
-    pub fn take(&mut self, source: IpAddr, now: Duration) -> bool {
-        let key = key(source);
-        let bucket = self.recent.get(&key).or_else(|| self.former.get(&key));
+    pub fn take(&mut self, source: S, now: Duration) -> bool {
+        let bucket = self.recent.get(&source).or_else(|| self.former.get(&source));
         let even_at = bucket.map_or(now, |bucket| bucket.even_at.max(now));
         let next = even_at + self.every;
         let granted = next.saturating_sub(now) <= self.every * self.burst;
         let even_at = if granted { next } else { even_at };
-        if self.recent.len() >= self.half && !self.recent.contains_key(&key) {
+        if self.recent.len() >= self.half && !self.recent.contains_key(&source) {
             // Each source is forgotten when so many others have asked since: by then it has been given back what it used,
             // or there are so many that they are one.
             self.former = std::mem::take(&mut self.recent);
         }
-        self.recent.insert(key, Bucket { even_at });
+        self.recent.insert(source, Bucket { even_at });
         granted
     }
 }
 
 /// Who counts as one: an address, and in IPv6, where one machine has as many as it likes, a network; but on the link, where
 /// all are of one network, an address again.
-fn key(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
+pub fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
         IpAddr::V6(address) if !address.is_unicast_link_local() => {
             IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
         }
@@ -75,15 +75,11 @@ fn key(source: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn source(number: u32) -> IpAddr {
-        IpAddr::V4(std::net::Ipv4Addr::from_bits(number))
-    }
-
     #[test]
     fn a_burst_and_then_the_rate() {
         let mut limits = Limits::new(3, 2, 100);
         let ms = Duration::from_millis;
-        let mut take = |number, at| limits.take(source(number), ms(at));
+        let mut take = |number, at| limits.take(number, ms(at));
         assert_eq!([0, 0, 0, 0].map(|at| take(1, at)), [true, true, true, false]);
         assert_eq!([499, 500, 501].map(|at| take(1, at)), [false, true, false]);
         assert!(take(2, 501), "another source has its own");
@@ -96,19 +92,19 @@ mod tests {
     fn what_is_remembered_is_bounded_and_a_flood_of_sources_forgives_nobody_at_once() {
         let mut limits = Limits::new(1, 1, 1000);
         let at = Duration::from_millis(1);
-        assert!(limits.take(source(0), at));
+        assert!(limits.take(0, at));
         for number in 1..400 {
-            assert!(limits.take(source(number), at));
+            assert!(limits.take(number, at));
         }
-        assert!(!limits.take(source(0), at));
+        assert!(!limits.take(0, at));
         for number in 1..100_000 {
-            limits.take(source(number), at);
+            limits.take(number, at);
             assert!(limits.recent.len() + limits.former.len() <= 1000);
         }
     }
 
     #[test]
-    fn a_machine_with_many_addresses_is_one() {
+    fn a_machine_with_many_addresses_is_one_source() {
         for (one, other, same) in [
             ("2001:db8::1", "2001:db8::ffff:2", true),
             ("2001:db8::1", "2001:db8:0:1::1", false),
@@ -116,7 +112,7 @@ mod tests {
             ("::ffff:10.77.0.1", "10.77.0.1", true),
             ("10.77.0.1", "10.77.0.2", false),
         ] {
-            let [one, other] = [one, other].map(|text| key(text.parse().unwrap()));
+            let [one, other] = [one, other].map(|text| source(text.parse().unwrap()));
             assert_eq!(one == other, same, "{one} {other}");
         }
     }

@@ -275,3 +275,19 @@ fn a_machine_that_gets_a_name_moves_to_its_reservation() {
     server.leases_mut().restore(NODE, before, HOUR);
     assert_eq!(lease(&mut server, 0, NODE), NODE_ADDRESS);
 }
+
+#[test]
+fn a_machine_that_never_stops_asking_is_answered_now_and_then_and_the_others_as_ever() {
+    let mut server = server();
+    let answered = |server: &mut Server, now: u64, mac: MacAddr| {
+        let times = (0..100).map(|_| verdict(&ask(server, now, &discover(mac, &[]))));
+        let (refused, answered): (Vec<_>, Vec<_>) = times.partition(|verdict| verdict == "drop flood");
+        assert!(refused.len() + answered.len() == 100 && answered.iter().all(|one| one.starts_with("offer")));
+        answered.len()
+    };
+    assert_eq!(answered(&mut server, 1000, GUEST), 32);
+    assert_eq!(lease(&mut server, 1000, NODE), NODE_ADDRESS);
+    // Eight a second from then on.
+    assert_eq!(answered(&mut server, 1500, GUEST), 4);
+    assert_eq!(answered(&mut server, 60_000, GUEST), 32);
+}

@@ -11,7 +11,13 @@ use std::{
 };
 
 use pilotlight_dns::mdns::{GROUP, PORT, Responder, text};
-use pilotlight_kit::{Event, Events, drops::Drops, interface, limit::Limits, pktinfo};
+use pilotlight_kit::{
+    Event, Events,
+    drops::Drops,
+    interface,
+    limit::{self, Limits},
+    pktinfo,
+};
 use pilotlight_lab::Lab;
 use serde_json::Value;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
@@ -46,7 +52,7 @@ pub(crate) struct Link {
     files: Files,
     events: Rc<Events>,
     drops: Drops,
-    limits: Limits,
+    limits: Limits<IpAddr>,
     started: Instant,
     joined: Option<Joined>,
 }
@@ -165,7 +171,9 @@ impl Link {
             let dropped = match (own, on_link) {
                 (true, _) => continue,
                 (_, false) => Some("a question that did not come from the link"),
-                _ if !self.limits.take(from.ip(), now) => Some("questions beyond what one source may ask"),
+                _ if !self.limits.take(limit::source(from.ip()), now) => {
+                    Some("questions beyond what one source may ask")
+                }
                 _ => None,
             };
             if let Some(reason) = dropped {

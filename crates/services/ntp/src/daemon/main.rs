@@ -11,7 +11,7 @@ mod kernel;
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::{SocketAddr, UdpSocket as StdUdp},
+    net::{IpAddr, SocketAddr, UdpSocket as StdUdp},
     os::{fd::OwnedFd, unix::net::UnixListener as StdUnix},
     path::PathBuf,
     process::ExitCode,
@@ -21,7 +21,13 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use pilotlight_kit::{Event, Events, drops::Drops, lab, limit::Limits, pktinfo, systemd};
+use pilotlight_kit::{
+    Event, Events,
+    drops::Drops,
+    lab,
+    limit::{self, Limits},
+    pktinfo, systemd,
+};
 use pilotlight_lab::paths;
 use pilotlight_ntp::{Clock, LENGTH, Request, clock::Set, read_request, reply};
 use socket2::{Domain, SockRef};
@@ -77,7 +83,7 @@ struct Server {
     arguments: Arguments,
     events: Events,
     drops: RefCell<Drops>,
-    limits: RefCell<Limits>,
+    limits: RefCell<Limits<IpAddr>>,
     started: Instant,
     /// The name of the time server that is followed, if one is.
     followed: RefCell<String>,
@@ -190,7 +196,7 @@ impl Server {
                 tokio::task::yield_now().await;
                 continue;
             };
-            if !self.limits.borrow_mut().take(received.from.ip(), self.started.elapsed()) {
+            if !self.limits.borrow_mut().take(limit::source(received.from.ip()), self.started.elapsed()) {
                 self.dropped("questions beyond what one source may ask");
                 continue;
             }
