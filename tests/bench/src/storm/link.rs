@@ -15,8 +15,9 @@ pub(crate) const RATE: f64 = 100e6;
 /// Preamble, frame check sequence and the gap between two frames, in bytes (IEEE 802.3).
 pub(crate) const BESIDE_A_FRAME: u64 = 8 + 4 + 12;
 const LIMIT: Duration = Duration::from_secs(30);
-/// Behind which address of the pool's network the next group of 256 begins, and how many there are.
+/// The pool's network has so many groups of 256 addresses, of which this is the first one's third byte.
 const GROUPS: u32 = 8;
+const FIRST_GROUP: u32 = 8;
 
 /// Shapes both ends of `cable`. Frames are cut before they are counted, as a network card without offloading sees them.
 ///
@@ -36,8 +37,8 @@ pub(crate) fn shape(cable: &Cable, clients: &Tools) -> Result<()> {
         let mut batch = tempfile::NamedTempFile::new().context("could not make a file for tc")?;
         let link = format!(
             "qdisc add dev {interface} root handle 1: htb default 2\n\
-             class add dev {interface} parent 1: classid 1:1 htb rate 100mbit burst 3000 cburst 3000 {FRAME}\n\
-             class add dev {interface} parent 1:1 classid 1:2 htb rate 1mbit ceil 100mbit {FRAME}\n"
+             class add dev {interface} parent 1: classid 1:1 htb rate 100mbit burst 3000 cburst 3000 {COUNTED}\n\
+             class add dev {interface} parent 1:1 classid 1:2 htb rate 1mbit ceil 100mbit {COUNTED}\n"
         );
         batch.write_all((link + &queues).as_bytes()).context("could not write what tc is to do")?;
         run("tc", &format!("-batch {}", batch.path().display()))?;
@@ -45,8 +46,8 @@ pub(crate) fn shape(cable: &Cable, clients: &Tools) -> Result<()> {
     Ok(())
 }
 
-/// How `htb` counts a frame.
-const FRAME: &str = "quantum 1514 overhead 24";
+/// How `htb` counts frames: with what goes with each ([`BESIDE_A_FRAME`]), and one a turn.
+const COUNTED: &str = "quantum 1514 overhead 24";
 
 /// For each address of the pool's network a class, found by the last eleven bits of where a packet goes.
 fn turns(interface: &str) -> String {
@@ -56,19 +57,16 @@ fn turns(interface: &str) -> String {
          {filter} u32 ht 800:: match ip dst {POOL_NETWORK} hashkey mask 0x700 at 16 link 100:\n"
     );
     for group in 0..GROUPS {
-        let network = format!("10.77.{}", 8 + group);
+        let (table, network) = (0x200 + group, format!("10.77.{}", FIRST_GROUP + group));
         text += &format!(
-            "{filter} handle {:x}: u32 divisor 256\n\
-             {filter} u32 ht 100:{group:x}: match ip dst {network}.0/24 hashkey mask 0xff at 16 link {:x}:\n",
-            0x200 + group,
-            0x200 + group
+            "{filter} handle {table:x}: u32 divisor 256\n\
+             {filter} u32 ht 100:{group:x}: match ip dst {network}.0/24 hashkey mask 0xff at 16 link {table:x}:\n"
         );
         for host in 0..256 {
             let class = 0x100 + group * 256 + host;
             text += &format!(
-                "class add dev {interface} parent 1:1 classid 1:{class:x} htb rate 50kbit ceil 100mbit {FRAME}\n\
-                 {filter} u32 ht {:x}:{host:x}: match ip dst {network}.{host} flowid 1:{class:x}\n",
-                0x200 + group
+                "class add dev {interface} parent 1:1 classid 1:{class:x} htb rate 50kbit ceil 100mbit {COUNTED}\n\
+                 {filter} u32 ht {table:x}:{host:x}: match ip dst {network}.{host} flowid 1:{class:x}\n"
             );
         }
     }

@@ -9,9 +9,10 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
-/// A timer that can be read when it has rung.
+/// A timer.
 #[derive(Debug)]
 pub(crate) struct Alarm {
+    /// Can be read when it has rung.
     pub(crate) timer: OwnedFd,
     /// When it rings; none when it has rung.
     set: Option<Duration>,
