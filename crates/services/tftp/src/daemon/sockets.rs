@@ -10,6 +10,11 @@ use anyhow::{Context as _, ensure};
 use pilotlight_kit::pktinfo;
 use socket2::{Domain, Protocol, Socket, Type};
 
+/// What of a transfer waits for the wire at most, in bytes as `SO_SNDBUF` has them: the kernel takes twice as many, counts some 2,300 for
+/// a frame, and looks at it once a block. The 46 frames of the longest block then make no more than the 100 that the queue lets one
+/// transfer have (`fq`, `flow_limit`); what is beyond that it throws away, where a full socket says so.
+const SENDS: usize = 60 * 1024;
+
 /// Where a transfer's packets leave from.
 #[derive(Debug)]
 pub(crate) enum Line {
@@ -91,5 +96,6 @@ pub(crate) fn answer_from(local: IpAddr, peer: SocketAddr) -> io::Result<UdpSock
     };
     let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
+    socket2::SockRef::from(&socket).set_send_buffer_size(SENDS)?;
     Ok(socket)
 }
