@@ -1,6 +1,6 @@
 //! `pilotlight-tftpd`: the sockets, files and clock around [`pilotlight_tftp`].
 //!
-//! One thread, one descriptor and a little memory for each transfer, and one buffer for all of them: blocks go
+//! One thread, two descriptors and a few kilobytes for each transfer, and one buffer for all of them: blocks go
 //! from the page cache into that buffer and out.
 
 mod alarm;

@@ -13,7 +13,8 @@ use pilotlight_tftp::{Blocks, FromClient, Terms, Transfer};
 use crate::{files::Content, sockets::Line};
 
 /// The most transfers at a time: a rack of a thousand machines that powers on together, each of which may have begun
-/// anew and left its first transfer behind. Each holds two descriptors (`LimitNOFILE=` of the unit) and about a kilobyte.
+/// anew and left its first transfer behind. Each holds two descriptors (`LimitNOFILE=` of the unit) and about a kilobyte,
+/// and four more where its client has no window.
 pub(crate) const MOST_TRANSFERS: usize = 2048;
 /// The most transfers with one address that has not answered in any of them: a firmware has one or two. Whoever sends
 /// requests in another's name makes us send no more than these.
