@@ -5,10 +5,10 @@ use std::{
     fs::{self, File},
     io,
     os::unix::fs::{MetadataExt as _, symlink},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use pilotlight_tests::namespace;
 use rustix::{
     fs::{FallocateFlags, fallocate, statvfs},
@@ -95,22 +95,45 @@ pub(crate) fn image() -> Result<()> {
     Ok(())
 }
 
-/// No room for the root file system, and then for the boot files after it.
+/// No room for the root file system, or for what is written after it, one after another: told is the file that the
+/// disk is full at, and nothing of the root stays.
 pub(crate) fn root() -> Result<()> {
+    const PARTS: [&str; 4] = ["root.squashfs", "manifest", "bill.cdx.json", "boot/"];
     let desk = Desk::new()?;
     let disk = Disk::below(&desk, "target/roots", 200)?;
     desk.fill_cache(&[])?;
-    for room in [40 << 20, 95 << 20] {
-        disk.leave(room)?;
+    desk.makes_image(None)?;
+    let roots = desk.path("target/roots");
+    let [made] = &names(&roots)?[..] else { bail!("there is not one root in {}", roots.display()) };
+    let made = roots.join(made);
+    let sizes = PARTS.map(|part| len(&made.join(part)));
+    for folder in [&made, &desk.path("out")] {
+        fs::remove_dir_all(folder).with_context(|| format!("could not remove {}", folder.display()))?;
+    }
+
+    let mut before = 0;
+    for (part, size) in PARTS.iter().zip(sizes) {
+        let size = size?;
+        disk.leave(before + size / 2)?;
         desk.fails(
             &mut desk.image_builder(None)?,
-            &["cannot write", "target/roots", "No space left on device", "hint: free some space"],
+            &["cannot write", &format!("/{part}"), "No space left on device", "hint: free some space"],
         )?;
-        let left = names(&desk.path("target/roots"))?;
+        let left = names(&roots)?;
         ensure!(left.is_empty(), "{left:?} was left of the root");
+        before += size;
     }
     disk.empty()?;
     desk.makes_image(None)
+}
+
+/// Bytes of a file, or of the files in a folder.
+fn len(path: &Path) -> Result<u64> {
+    let meta = fs::metadata(path).with_context(|| format!("could not look at {}", path.display()))?;
+    if meta.is_dir() {
+        return names(path)?.iter().map(|name| len(&path.join(name))).sum();
+    }
+    Ok(meta.len())
 }
 
 /// No room for what is fetched, and then for what is unpacked: what came stays, and is not asked for again.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -18,7 +18,7 @@ use pilotlight_tree::{Bytes, Package};
 use serde::Deserialize;
 
 use crate::{
-    NodeImage, NodeKind, Toolset, Workshop,
+    NodeImage, NodeKind, Toolset, Workshop, files,
     root::{Finished, Unpacked, boot_sets, root_sets},
     services::Services,
 };
@@ -104,17 +104,6 @@ pub(crate) fn boot_manifest(boot: &[(String, Bytes)], board: &Board, packages: &
     boot.iter().map(line).collect()
 }
 
-/// Writes a file for people whole, in the place of what was there.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    io::Write::write_all(&mut file, content)?;
-    // As any file that a person makes; a temporary one is its owner's alone.
-    let anyone = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
-    file.as_file().set_permissions(anyone)?;
-    file.persist(path).map(drop).map_err(|fault| fault.error)
-}
-
 /// What lies on the data partition for other machines; `images` are those of it that the builder made of packages.
 pub(crate) fn handed(workshop: &Workshop, shelf: &Lock, images: &[NodeImage]) -> anyhow::Result<Vec<Handed>> {
     let file = |file: &LockedFile| HandedFile {
@@ -181,7 +170,7 @@ pub(crate) fn beside(
     let bill = bill.with_context(|| format!("cannot understand {}", finished.bill().display()))?.into_bytes();
     let put = |ending: &str, content: Vec<u8>| {
         let path = image.with_extension(ending);
-        replace(&path, &content).with_context(|| format!("cannot write {}", path.display()))?;
+        files::replace(&path, content)?;
         anyhow::Ok(path)
     };
     Ok((put("manifest", manifest)?, put("cdx.json", bill)?))

@@ -12,6 +12,7 @@
 mod bill;
 mod clock;
 mod data;
+mod files;
 mod inspect;
 mod litter;
 mod loader;

@@ -10,7 +10,7 @@ use pilotlight_fetch::{Client, Show};
 use pilotlight_lab::Lab;
 use pilotlight_mirror::{Lock, Mirror, Sources, Update};
 
-use crate::{Workshop, bill};
+use crate::{Workshop, files};
 
 /// What became of a lab's lock.
 #[derive(Debug, Clone)]
@@ -47,8 +47,7 @@ impl Workshop {
         mirror.fetch(&lock)?;
         let changes = lock.changes(&old);
         if lock != old {
-            bill::replace(&path, lock.text().as_bytes())
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            files::replace(&path, lock.text())?;
         }
         Ok(Mirrored { path, lock, changes })
     }

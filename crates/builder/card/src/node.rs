@@ -4,20 +4,19 @@
 
 use std::{
     fmt, fs,
-    io::BufWriter,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
-use pilotlight_image::{Digest, pieces::Stock, squashfs};
+use pilotlight_image::{Digest, pieces::Stock};
 use pilotlight_lab::{Architecture, System};
 use pilotlight_rootfs::{Inputs, Root, Spec, Wanted, overlay};
 use pilotlight_tree::Package;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Step, Workshop, clock::Steps, hex, root::builder_identity, services};
+use crate::{Step, Workshop, clock::Steps, files, hex, root, root::builder_identity, services};
 
 /// The folder of the base that says what becomes of the packages.
 const FOLDER: &str = "node";
@@ -165,9 +164,7 @@ impl Workshop {
                 }
                 let parent = facts.parent().unwrap_or(&kept);
                 let _ = fs::remove_dir_all(parent);
-                fs::create_dir_all(parent)
-                    .and_then(|()| fs::write(&facts, serde_json::to_vec_pretty(&made)?))
-                    .with_context(|| format!("cannot write {}", facts.display()))?;
+                files::write(&facts, serde_json::to_vec_pretty(&made)?)?;
                 made
             }
         };
@@ -268,19 +265,11 @@ impl Recipe {
         let names = System::DebianRam.files();
         let root_name = names.root.unwrap_or_default();
         steps.run("initrd and squashfs", || {
-            let write = |name: &str, content: &[u8]| {
-                fs::write(work.path().join(name), content).with_context(|| format!("cannot write {name}"))
-            };
             let initrd =
                 pilotlight_rootfs::initrd::build(&root.modules, &modules.initrd, &self.init, self.epoch)?;
-            write(names.initrd, &initrd)?;
-            write(names.linux, &root.kernel)?;
-            let file =
-                fs::File::create_new(work.path().join(root_name)).context("cannot make the root's file")?;
-            let mut file = BufWriter::with_capacity(1 << 20, file);
-            squashfs::write(&root.tree, &squashfs::Options::new(self.epoch), &Stock::default(), &mut file)
-                .context("cannot write the root")?;
-            anyhow::Ok(())
+            files::write(&work.path().join(names.initrd), initrd)?;
+            files::write(&work.path().join(names.linux), &root.kernel)?;
+            root::write_squashfs(&root, &work.path().join(root_name), &Stock::default(), self.epoch)
         })?;
         let files = steps.run("digests", || {
             [names.linux, names.initrd, root_name]
@@ -289,7 +278,7 @@ impl Recipe {
                 .collect::<Result<Vec<_>, _>>()
         })?;
         let sums: String = files.iter().map(|(name, _, digest)| format!("{digest}  {name}\n")).collect();
-        fs::write(work.path().join(SUMS), &sums).with_context(|| format!("cannot write {SUMS}"))?;
+        files::write(&work.path().join(SUMS), &sums)?;
         let stamp = pilotlight_archive::stamp(self.epoch.into());
         let day = stamp.split('T').next().unwrap_or_default();
         let version = format!("{}.{day}.{}", self.kind.release, hex(&Sha256::digest(sums.as_bytes())[..4]));

@@ -28,7 +28,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     Workshop, bill,
     clock::Steps,
-    hex, services,
+    files, hex, services,
     stock::{self, BOOT, KERNEL_PIECES, SQUASHFS, SQUASHFS_PIECES},
 };
 
@@ -248,27 +248,21 @@ impl<'a> Recipe<'a> {
         })?;
         let (boot, kernel_pieces) = boot?;
         for (name, index) in [(KERNEL_PIECES, kernel_pieces), (SQUASHFS_PIECES, written?)] {
-            fs::write(work.path().join(name), index.encode())
-                .with_context(|| format!("cannot write {name}"))?;
+            files::write(&work.path().join(name), index.encode())?;
         }
 
         steps.run("inventory", || {
             let mut manifest = manifest::HEADER.to_owned();
             manifest.push_str(&bill::boot_manifest(&boot, self.board, &unpacked.packages));
             manifest.push_str(&manifest::tree("root", &root.tree, &root.owners));
-            let write = |name: &str, text: String| {
-                fs::write(work.path().join(name), text).with_context(|| format!("cannot write the {name}"))
-            };
-            write(MANIFEST, manifest)?;
-            write(BILL, bill::of(self.workshop, self.board, &unpacked, &self.services, self.epoch)?)
+            files::write(&work.path().join(MANIFEST), manifest)?;
+            let bill = bill::of(self.workshop, self.board, &unpacked, &self.services, self.epoch)?;
+            files::write(&work.path().join(BILL), bill)
         })?;
         let facts = steps.run("digests", || {
             let mut boot_hash = Sha256::new();
             for (name, content) in &boot {
-                let path = work.path().join(BOOT).join(name);
-                fs::create_dir_all(path.parent().unwrap_or(&path))
-                    .context("cannot make a folder of boot files")?;
-                fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+                files::write(&work.path().join(BOOT).join(name), content)?;
                 boot_hash.update(name);
                 boot_hash.update([0]);
                 boot_hash.update((content.len() as u64).to_le_bytes());
@@ -285,9 +279,7 @@ impl<'a> Recipe<'a> {
                 epoch: self.epoch,
             })
         })?;
-        let path = work.path().join("facts.json");
-        fs::write(&path, serde_json::to_vec_pretty(&facts)?)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        files::write(&work.path().join("facts.json"), serde_json::to_vec_pretty(&facts)?)?;
         match fs::rename(work.path(), folder) {
             // Another builder was faster. It made the same.
             Err(_) if folder.join("facts.json").is_file() => {}
@@ -381,7 +373,8 @@ fn firmware_file(packages: &[Package], set: &str, package: &str, path: &TreePath
     }
 }
 
-fn write_squashfs(root: &Root, path: &Path, stock: &Stock, epoch: u32) -> anyhow::Result<Index> {
+/// Writes the file system of `root` to `path`, a new file.
+pub(crate) fn write_squashfs(root: &Root, path: &Path, stock: &Stock, epoch: u32) -> anyhow::Result<Index> {
     let file = fs::File::create_new(path).with_context(|| format!("cannot make {}", path.display()))?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let (_, pieces) = squashfs::write(&root.tree, &squashfs::Options::new(epoch), stock, &mut out)

@@ -15,7 +15,7 @@ use pilotlight_tools::{Cross, CrossRequest, Machine, Toolbox};
 use pilotlight_tree::{Kind, Meta, Node, Package, TreePath};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Toolset, Workshop};
+use crate::{Toolset, Workshop, files};
 
 /// A program of ours.
 struct Program {
@@ -191,7 +191,7 @@ fn keep_libraries(workshop: &Workshop, folder: &Path) -> anyhow::Result<()> {
         });
         for (ending, content) in [("control", control), ("copyright", copyright.unwrap_or_default())] {
             let path = folder.join(format!("{}.{ending}", package.name));
-            fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+            files::write(&path, content)?;
         }
     }
     Ok(())
@@ -257,7 +257,7 @@ fn compile(workshop: &Workshop, toolbox: &Toolbox, folder: &Path, said: Said) ->
         }
     }
     let crates: Vec<String> = crates.into_iter().collect();
-    fs::write(work.path().join(CRATES), crates.join("\n")).context("cannot write the list of crates")?;
+    files::write(&work.path().join(CRATES), crates.join("\n"))?;
     keep_libraries(workshop, work.path())?;
     for old in fs::read_dir(parent).into_iter().flatten().flatten() {
         if old.path() != work.path() {

@@ -15,6 +15,8 @@ use pilotlight_board::Board;
 use pilotlight_fetch::Cache;
 use pilotlight_tools::{BoxError, Toolbox};
 
+use crate::files;
+
 /// The base of whoever names none.
 pub const BASE: &str = "debian";
 
@@ -245,12 +247,7 @@ fn relock_one(
     let rendered = new.render();
     let written = rendered != text;
     if written {
-        let mut work = tempfile::NamedTempFile::new_in(workspace).context("cannot write beside the lock")?;
-        io::Write::write_all(&mut work, rendered.as_bytes()).context("cannot write the lock")?;
-        // As any file that a person makes; a temporary one is its owner's alone.
-        let anyone = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o644);
-        work.as_file().set_permissions(anyone).context("cannot write the lock")?;
-        work.persist(&path).with_context(|| format!("cannot replace {}", path.display()))?;
+        files::replace(&path, &rendered)?;
     }
     Ok(Changes { lines, written })
 }
