@@ -7,7 +7,6 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -21,6 +20,7 @@ use pilotlight_emulator::{
 };
 use pilotlight_image::{self as image, Content, ReadAt, fat};
 use pilotlight_tests::{
+    PATIENCE,
     process::{must, run},
     surroundings::{self, Tools, checkout, scene_folder},
 };
@@ -58,8 +58,7 @@ pub(crate) fn of_board(scene: &Scene, board: &str) -> Result<Card> {
     let image = scene.folder().join("image.img");
     let mut build = Command::new(surroundings::xtask()?);
     build.current_dir(checkout()).args(["image", "--board", board, "--out"]).arg(&image);
-    must(&mut build, Duration::from_secs(600))
-        .with_context(|| format!("could not make a card for {board}"))?;
+    must(&mut build, PATIENCE).with_context(|| format!("could not make a card for {board}"))?;
     Card::copy(scene, &image, board)
 }
 
@@ -73,7 +72,7 @@ pub(crate) fn of_lab_file(scene: &Scene, lab: &Path) -> Result<Card> {
     let image = scene.folder().join("image.img");
     let mut build = Command::new(surroundings::xtask()?);
     build.current_dir(checkout()).args(["image", "--lab"]).arg(lab).arg("--out").arg(&image);
-    must(&mut build, Duration::from_secs(600)).context("could not make a card with the scene's lab")?;
+    must(&mut build, PATIENCE).context("could not make a card with the scene's lab")?;
     Card::copy(scene, &image, surroundings::BOARD)
 }
 
@@ -207,7 +206,7 @@ impl Card {
         }
         let data = Data { bytes: place.len, path };
         let mut check = Command::new(Tools::checkers()?.program("e2fsck")?);
-        let checked = run(check.args(["-f", "-p"]).arg(&data.path), Duration::from_secs(300))?;
+        let checked = run(check.args(["-f", "-p"]).arg(&data.path), PATIENCE)?;
         // 1: something was put right, if only the journal.
         ensure!(matches!(checked.status.code(), Some(0 | 1)), "e2fsck: {}", checked.text);
         Ok(data)
@@ -305,7 +304,7 @@ fn ready_or_restarted(scene: &mut Scene, again: impl FnOnce(&mut Scene) -> Resul
 
 /// Waits for the ready line.
 pub(crate) fn ready(scene: &Scene) -> Result<String> {
-    let ready = scene.wait_for(PI, "pilotlight: ready in ", Duration::from_secs(300))?;
+    let ready = scene.wait_for(PI, "pilotlight: ready in ", PATIENCE)?;
     println!("{}", ready.split_once("pilotlight: ").map_or(ready.as_str(), |(_, line)| line));
     Ok(ready)
 }
@@ -364,7 +363,7 @@ impl Data {
 
 fn debugfs(file_system: &str, arguments: &[&str]) -> Result<String> {
     let mut debugfs = Command::new(Tools::checkers()?.program("debugfs")?);
-    Ok(must(debugfs.args(arguments).arg(file_system), Duration::from_secs(60))?.text)
+    Ok(must(debugfs.args(arguments).arg(file_system), PATIENCE)?.text)
 }
 
 /// Throws away what is large, once a scene has passed.

@@ -3,18 +3,18 @@
 use std::{
     sync::atomic::{AtomicU16, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_emulator::{asker, pi::Kind};
+use pilotlight_tests::PATIENCE;
 
 use crate::{card, names};
 
 const LEASES: u16 = 10_000;
 /// Machines that ask at the same time.
 const AT_ONCE: usize = 8;
-const PATIENCE: Duration = Duration::from_secs(120);
 /// The most that all services may take together then, in KiB of PSS.
 const MOST_MEMORY: u64 = 32 * 1024;
 

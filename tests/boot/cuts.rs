@@ -10,7 +10,6 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,6 +19,7 @@ use pilotlight_image::ReadAt;
 use pilotlight_init::ext4::{self, Superblock};
 use pilotlight_powercut::{Cuts, Log, SECTOR, State};
 use pilotlight_tests::{
+    PATIENCE,
     process::{Outcome, must, run},
     surroundings::{self, Tools, checkout},
 };
@@ -29,7 +29,6 @@ use crate::{
     push::Desk,
 };
 
-const PATIENCE: Duration = Duration::from_secs(120);
 /// How many machines are given an address.
 const MACHINES: u8 = 24;
 /// What the scene judges.

@@ -1,14 +1,10 @@
 //! The package database of a running Pi, asked with dpkg itself by root.
 
-use std::time::Duration;
-
 use anyhow::{Result, bail, ensure};
 use pilotlight_emulator::{pi::Kind, scene::Scene};
+use pilotlight_tests::PATIENCE;
 
 use crate::card::{self, PI};
-
-/// Longer than dpkg takes to read every file in an emulated machine on a busy desk.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// `dpkg --verify` has nothing to say: every file of every package is there, as it was shipped. That it can speak is
 /// shown by a copy of the database in which one digest is wrong.

@@ -1,7 +1,7 @@
 //! Firmware and loaders of other people's, each in a machine of its own on one wire: who is given what, and how far each
 //! gets with it.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use pilotlight_emulator::{
@@ -9,6 +9,7 @@ use pilotlight_emulator::{
     pi::Kind,
     scene::Scene,
 };
+use pilotlight_tests::PATIENCE;
 use serde_json::Value;
 
 use crate::{
@@ -42,8 +43,6 @@ enum Step {
     Typed(&'static str, &'static str),
 }
 
-/// For each step.
-const PATIENCE: Duration = Duration::from_secs(300);
 const SCRIPT: &str = "http://10.77.0.1/boot.ipxe";
 const KERNEL: &str = "/assets/debian-installer/13/amd64/linux";
 const INITRD: &str = "/assets/debian-installer/13/amd64/initrd.gz";

@@ -3,7 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,6 +13,7 @@ use pilotlight_emulator::{
     scene::Scene,
 };
 use pilotlight_image::Digest;
+use pilotlight_tests::PATIENCE;
 use serde_json::Value;
 
 use crate::{
@@ -22,8 +23,6 @@ use crate::{
     used,
 };
 
-/// From power-on to the word of cloud-init's last stage, on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(300);
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA0000000000000000000000000000000000000000000 me@desk";
 
 /// A machine of the lab `nodes.toml`.

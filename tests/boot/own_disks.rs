@@ -4,18 +4,15 @@ use std::{
     fs::{self, File},
     os::unix::fs::FileExt as _,
     path::Path,
-    time::Duration,
 };
 
 use anyhow::Result;
 use pilotlight_emulator::pc::Disk;
 use pilotlight_fetch::Digest;
-use pilotlight_tests::{process::must, surroundings::Tools};
+use pilotlight_tests::{PATIENCE, process::must, surroundings::Tools};
 
 const MIB: u64 = 1 << 20;
 const LENGTH: u64 = 256 * MIB;
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// What is on a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {

@@ -8,6 +8,7 @@ use pilotlight_emulator::{
     pi::Kind,
     scene::{Scene, SceneError},
 };
+use pilotlight_tests::PATIENCE;
 use serde_json::Value;
 
 use crate::card::{self, PI};
@@ -113,7 +114,7 @@ fn not_twice(scene: &mut Scene, expect: &Expect) -> Result<()> {
         heard.iter().filter(is_its).count()
     };
     scene.start_pc(&expect.pc())?;
-    scene.wait(PI, "its second configuration", Duration::from_secs(400), |heard| {
+    scene.wait(PI, "its second configuration", PATIENCE, |heard| {
         let events: Vec<_> = heard.events.iter().map(|seen| &seen.event).collect();
         (configurations(&events) == 2).then_some(())
     })?;
@@ -168,7 +169,7 @@ fn whole_story(scene: &mut Scene, expect: &Expect) -> Result<()> {
 
 /// Waits for the first of the Pi's events that `wanted` wants.
 pub(crate) fn event(scene: &Scene, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value, SceneError> {
-    scene.wait(PI, what, Duration::from_secs(400), |heard| {
+    scene.wait(PI, what, PATIENCE, |heard| {
         heard.events.iter().map(|seen| &seen.event).find(|event| wanted(event)).cloned()
     })
 }

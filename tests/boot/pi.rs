@@ -1,6 +1,6 @@
 //! The Pi 3 as QEMU plays it: with its data partition, without one, with one that cannot be read, with errors, and on a larger card.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::layout;
@@ -10,7 +10,7 @@ use pilotlight_emulator::{
     pi::Kind,
     scene::Scene,
 };
-use pilotlight_tests::surroundings;
+use pilotlight_tests::{PATIENCE, surroundings};
 
 use crate::{
     card::{self, Card},
@@ -58,20 +58,19 @@ pub(crate) fn kernel_fails() -> Result<()> {
     let mut scene = card::scene("raspi3b-kernel-fails")?;
     let card = card::of_image(&scene)?;
     card::start_shell(&mut scene, card.played()?, "ttyS1", &card)?;
-    let limit = Duration::from_secs(120);
     // What the kernel has of the screen's text, whether or not there is one.
     scene.type_text(card::PI, "echo on the screen: $(grep -ac 'pilotlight: ready in ' /dev/vcs1)\n")?;
-    scene.wait_for(card::PI, "on the screen: 1", limit)?;
+    scene.wait_for(card::PI, "on the screen: 1", PATIENCE)?;
     // Streams take turns, which the kernel has a module for.
     scene.type_text(card::PI, "echo queue: $(ip -o link show eth0 | grep -oE 'qdisc [a-z_]+').\n")?;
-    scene.wait_for(card::PI, "queue: qdisc fq.", limit)?;
+    scene.wait_for(card::PI, "queue: qdisc fq.", PATIENCE)?;
     scene.type_text(
         card::PI,
         "echo oops=$(cat /proc/sys/kernel/panic_on_oops); echo c > /proc/sysrq-trigger\n",
     )?;
-    scene.wait_for(card::PI, "oops=1", limit)?;
-    scene.wait_for(card::PI, "Kernel panic - not syncing: sysrq triggered crash", limit)?;
-    scene.wait(card::PI, "a restart", limit, |heard| heard.closed.then_some(()))?;
+    scene.wait_for(card::PI, "oops=1", PATIENCE)?;
+    scene.wait_for(card::PI, "Kernel panic - not syncing: sysrq triggered crash", PATIENCE)?;
+    scene.wait(card::PI, "a restart", PATIENCE, |heard| heard.closed.then_some(()))?;
     card::tidy(scene)
 }
 
@@ -132,7 +131,7 @@ pub(crate) fn other_boards() -> Result<()> {
         };
         let ready = ready.with_context(|| board.title.clone())?;
         all_is_well(&ready, "data: ok")?;
-        asker::first_offer(scene.hub().path(), Duration::from_secs(300))
+        asker::first_offer(scene.hub().path(), PATIENCE)
             .with_context(|| format!("{} offered no address", board.title))?;
         card::tidy(scene)?;
     }
@@ -147,7 +146,7 @@ fn serves_without(name: &str, spoil: fn(&Card) -> Result<()>, expect: &str) -> R
     let ready = card::start(&mut scene, card.played()?, &card)?;
     all_is_well(&ready, expect)?;
     // An address is offered without a disk; the default lab listens for another server first.
-    asker::first_offer(scene.hub().path(), Duration::from_secs(300)).context("no address was offered")?;
+    asker::first_offer(scene.hub().path(), PATIENCE).context("no address was offered")?;
     card::tidy(scene)
 }
 

@@ -6,7 +6,6 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,15 +13,13 @@ use pilotlight_disk::{Slot, Trial};
 use pilotlight_emulator::scene::Scene;
 use pilotlight_fetch::Digest;
 use pilotlight_tests::{
+    PATIENCE,
     process::{self, must},
     releases::{Flatcar, KERNEL},
     surroundings::{self, Tools, checkout},
 };
 
 use crate::card::{self, Card, PI};
-
-/// A start of the Pi, or an update: a root is made, and a hundred megabytes are read and compared in the Pi.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A node that a device switches, and that is started with what the Pi is handed.
 const SWITCHED: &str = r#"

@@ -7,7 +7,6 @@ use std::{
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::Path,
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -21,6 +20,7 @@ use pilotlight_disk::Slot;
 use pilotlight_emulator::{asker, pi::Kind as Machine};
 use pilotlight_image as image;
 use pilotlight_tests::{
+    PATIENCE,
     desk::{Desk, own},
     process::{must, run},
     surroundings::{self, Tools},
@@ -43,8 +43,6 @@ const BULK: [&str; 5] = [
     "kernel/drivers/net/wireless/",
     "kernel/drivers/net/ethernet/",
 ];
-const LIMIT: Duration = Duration::from_secs(300);
-
 /// From two archives to a card that gives out an address.
 pub(crate) fn serves() -> Result<()> {
     let desk = Desk::new()?;
@@ -77,14 +75,14 @@ pub(crate) fn serves() -> Result<()> {
     let mut scene = card::scene("virt-raspbian")?;
     let path = scene.folder().join("image.img");
     let mut command = builder(&["image", "--locked"])?;
-    let said = must(command.arg("--out").arg(&path), LIMIT)?.text;
+    let said = must(command.arg("--out").arg(&path), PATIENCE)?.text;
     let warning = format!("has nothing of {LACKING}; passed over");
     ensure!(said.contains(&warning), "{warning:?} was not said:\n{said}");
     judge(&path, &kernel)?;
 
     for board in surroundings::boards()?.iter().filter(|board| board.bases.iter().any(|base| base == BASE)) {
         let mut command = builder(&["image", "--locked", "--board", &board.name])?;
-        must(command.arg("--out").arg(desk.image()), LIMIT).with_context(|| board.title.clone())?;
+        must(command.arg("--out").arg(desk.image()), PATIENCE).with_context(|| board.title.clone())?;
     }
 
     let board = surroundings::board_with_base(surroundings::BOARD, BASE)?;
@@ -93,7 +91,7 @@ pub(crate) fn serves() -> Result<()> {
     for part in ["failed units: none", "data: ok"] {
         ensure!(ready.contains(part), "the ready line lacks {part:?}: {ready}");
     }
-    asker::first_offer(scene.hub().path(), Duration::from_secs(300)).context("no address was offered")?;
+    asker::first_offer(scene.hub().path(), PATIENCE).context("no address was offered")?;
     card::tidy(scene)
 }
 
@@ -230,7 +228,7 @@ fn judge(card: &Path, kernel: &Kernel) -> Result<()> {
     let mut file = fs::File::open(card)?;
     file.seek(SeekFrom::Start(place.start))?;
     std::io::copy(&mut file.take(place.len), &mut fs::File::create(&partition)?)?;
-    let outcome = run(Tools::checkers()?.command("fsck.fat")?.arg("-n").arg(&partition), LIMIT)?;
+    let outcome = run(Tools::checkers()?.command("fsck.fat")?.arg("-n").arg(&partition), PATIENCE)?;
     ensure!(outcome.status.success(), "fsck.fat: {}\n{}", outcome.status, outcome.text);
 
     let manifest = fs::read_to_string(card.with_extension("manifest"))?;

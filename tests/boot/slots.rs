@@ -3,17 +3,14 @@
 //! No scene waits for the ready line of what it goes back to: the line of `init` names the slot, and the scenes of
 //! `pi` show that what it starts comes up.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::{Slot, Trial};
 use pilotlight_emulator::scene::Scene;
 use pilotlight_lab::paths::KERNEL_ON_CARD;
+use pilotlight_tests::PATIENCE;
 
 use crate::card::{self, Card, PI};
 
-/// From power-on through the boot loader to `init`, on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(180);
 const ROOT_A: &str = "root a on mmcblk0p2";
 
 /// A card like any other starts through its boot loader; a good system in the other slot is started once, and left

@@ -6,14 +6,12 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Result, ensure};
-use pilotlight_tests::{process::must, surroundings::Tools};
+use pilotlight_tests::{PATIENCE, process::must, surroundings::Tools};
 
 const MIB: u64 = 1 << 20;
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Where its partitions begin.
 const SWAP: u64 = MIB;
 const EXT4: u64 = 33 * MIB;

@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result, ensure};
 use pilotlight_archive::testing::{Server, Trouble};
 use pilotlight_disk::{Slot, layout};
 use pilotlight_tests::{
-    desk::{Desk, LIMIT, own},
+    PATIENCE,
+    desk::{Desk, own},
     process, surroundings,
 };
 
@@ -37,7 +38,7 @@ impl<'d> Story<'d> {
 
     /// The builder does not do it. `title` says what is wrong.
     fn refused(&mut self, title: &str, command: &mut Command) -> Result<()> {
-        let outcome = process::run(command, LIMIT)?;
+        let outcome = process::run(command, PATIENCE)?;
         let code = outcome.status.code();
         ensure!(
             matches!(code, Some(1 | 2)),

@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::layout::DATA_IMAGE;
 use pilotlight_fetch::{Digest, testing::Trouble};
 use pilotlight_tests::{
-    desk::{Desk, LIMIT},
+    PATIENCE,
+    desk::Desk,
     process::must,
     releases::{Flatcar, INITRD, KERNEL},
     surroundings::Tools,
@@ -101,6 +102,6 @@ fn on_data(desk: &Desk, path: &str) -> Result<Vec<u8>> {
     let file = desk.path("out/file");
     let mut debugfs = Command::new(Tools::checkers()?.program("debugfs")?);
     let dump = format!("dump {path} {}", file.display());
-    must(debugfs.args(["-R", &dump]).arg(&partition), LIMIT)?;
+    must(debugfs.args(["-R", &dump]).arg(&partition), PATIENCE)?;
     fs::read(&file).with_context(|| format!("the data partition has no {path}"))
 }

@@ -8,16 +8,17 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::{BlockMap, block_map::BLOCK, layout};
 use pilotlight_tests::{
+    PATIENCE,
     process::{Outcome, run},
     surroundings::{self, Tools},
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::cut::{LIMIT, partition};
+use crate::cut::partition;
 
 pub(crate) fn table() -> Result<()> {
     let mut verify = Tools::checkers()?.command("sfdisk")?;
-    let outcome = run(verify.arg("--verify").arg(surroundings::image()?), LIMIT)?;
+    let outcome = run(verify.arg("--verify").arg(surroundings::image()?), PATIENCE)?;
     ensure!(outcome.status.success() && outcome.text.contains("No errors detected"), "{}", outcome.text);
     ensure!(!outcome.text.to_lowercase().contains("warning"), "{}", outcome.text);
     Ok(())
@@ -27,7 +28,7 @@ fn check(number: u8, program: &str, arguments: &[&str]) -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
     let partition = partition(number, folder.path())?;
     let mut checker = Tools::checkers()?.command(program)?;
-    let outcome = run(checker.args(arguments).arg(&partition), LIMIT)?;
+    let outcome = run(checker.args(arguments).arg(&partition), PATIENCE)?;
     ensure!(outcome.status.success(), "{program}: {}\n{}", outcome.status, outcome.text);
     Ok(outcome)
 }

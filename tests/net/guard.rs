@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_tests::{
-    daemon::{Daemon, PATIENCE},
+    PATIENCE,
+    daemon::Daemon,
     namespace::{CLIENT, SERVER},
     process::must,
     surroundings,

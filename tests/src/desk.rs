@@ -6,7 +6,6 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,6 +18,7 @@ use pilotlight_fetch::Cache;
 use tempfile::TempDir;
 
 use crate::{
+    PATIENCE,
     process::{self, Outcome},
     surroundings::{self, Tools},
 };
@@ -26,8 +26,6 @@ use crate::{
 /// What a workspace needs to make an image.
 const WORKSPACE: &[&str] =
     &["Cargo.toml", "Cargo.lock", "bases", "boards", "crates", "image-overlay", "pilotlight.lock"];
-/// Far more than any run of the builder takes; a builder that hangs must not hang the tests.
-pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// A desk, removed at the end.
 pub struct Desk {
@@ -182,7 +180,7 @@ impl Desk {
 
     /// The builder fails and says all of `expect`; no temporary file stays. Returns what it said.
     pub fn refused(&self, command: &mut Command, expect: &[&str]) -> Result<String> {
-        let Outcome { status, text, .. } = process::run(command, LIMIT)?;
+        let Outcome { status, text, .. } = process::run(command, PATIENCE)?;
         ensure!(status.code() == Some(1), "the builder ended with {status}:\n{text}");
         for part in expect {
             ensure!(text.contains(part), "{part:?} was not said:\n{text}");
@@ -200,7 +198,7 @@ impl Desk {
 
     /// The builder does it, and says `expect`.
     pub fn succeeds(&self, command: &mut Command, expect: &str) -> Result<()> {
-        let text = process::must(command, LIMIT)?.text;
+        let text = process::must(command, PATIENCE)?.text;
         ensure!(text.contains(expect), "{expect:?} was not said:\n{text}");
         Ok(())
     }
@@ -214,7 +212,7 @@ impl Desk {
     pub fn makes_image_after(&self, mirror: Option<&Server>, change: &dyn Fn(&mut Command)) -> Result<()> {
         let mut command = self.image_builder(mirror)?;
         change(&mut command);
-        let outcome = process::must(&mut command, LIMIT)?;
+        let outcome = process::must(&mut command, PATIENCE)?;
         let names = names(&self.path("out"))?;
         ensure!(
             names == ["card.cdx.json", "card.img", "card.img.bmap", "card.manifest"],
