@@ -1,12 +1,13 @@
 //! Runs the scenes of a layer, one after the other, each in a process of its own.
 //!
 //! A process of its own: a scene may enter namespaces, and whatever it started ends with it. One after the other:
-//! machine scenes take all of a small computer, and their deadlines would suffer.
+//! machine scenes take most of a small computer. Two players may share a layer where its processors have room for both.
 
 use std::{
     env,
-    fs::OpenOptions,
-    io::{IsTerminal as _, Write as _},
+    fs::{File, OpenOptions},
+    io::{self, IsTerminal as _, Write as _},
+    path::Path,
     process::{Command, ExitCode, Stdio},
     time::Instant,
 };
@@ -23,6 +24,9 @@ const PLAYED: &str = "PILOTLIGHT_SCENE";
 
 /// Names the file that takes what failing scenes said, so that it can be told once more after all layers.
 const FAILURES: &str = "PILOTLIGHT_FAILURES";
+
+/// Names the folder in which players that share a layer take its scenes: each is played by who takes it first.
+const TAKEN: &str = "PILOTLIGHT_TAKEN";
 
 /// The `main` of a layer. Arguments are parts of the names of the scenes to run; all run without any.
 pub fn main(layer: &str, scenes: &[Scene]) -> ExitCode {
@@ -54,11 +58,12 @@ fn play(name: &str, scenes: &[Scene]) -> ExitCode {
 }
 
 fn run(layer: &str, scenes: &[Scene], arguments: impl Iterator<Item = String>) -> Result<bool> {
-    let (mut parts, mut list, mut exact) = (Vec::new(), false, false);
+    let (mut parts, mut list, mut exact, mut backwards) = (Vec::new(), false, false, false);
     for argument in arguments {
         match argument.as_str() {
             "--list" => list = true,
             "--exact" => exact = true,
+            "--backwards" => backwards = true,
             // cargo's habits: what a scene says is shown when it fails, and its threads are its own affair.
             "--nocapture" | "--quiet" | "-q" | "--test-threads=1" => {}
             option if option.starts_with('-') => bail!("{option} is not known; give parts of scene names"),
@@ -69,7 +74,10 @@ fn run(layer: &str, scenes: &[Scene], arguments: impl Iterator<Item = String>) -
         parts.is_empty()
             || parts.iter().any(|part| if exact { name == part } else { name.contains(part.as_str()) })
     };
-    let chosen: Vec<&Scene> = scenes.iter().filter(|(name, _)| wanted(name)).collect();
+    let mut chosen: Vec<&Scene> = scenes.iter().filter(|(name, _)| wanted(name)).collect();
+    if backwards {
+        chosen.reverse();
+    }
     if list {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return Ok(true);
@@ -77,15 +85,31 @@ fn run(layer: &str, scenes: &[Scene], arguments: impl Iterator<Item = String>) -
     if chosen.is_empty() {
         bail!("layer {layer} has no scene that is called {}; --list shows them", parts.join(" or "));
     }
-    let mut failed = Vec::new();
+    let taken = env::var_os(TAKEN);
+    let (mut played, mut failed) = (0, Vec::new());
     for (name, _) in &chosen {
+        if let Some(folder) = &taken
+            && !take(Path::new(folder), layer, name)?
+        {
+            continue;
+        }
+        played += 1;
         if !run_one(layer, name)? {
             failed.push(*name);
         }
     }
-    println!("\n{layer}: {} scenes, {} failed", chosen.len(), failed.len());
+    println!("\n{layer}: {played} scenes, {} failed", failed.len());
     failed.iter().for_each(|name| println!("    {name}"));
     Ok(failed.is_empty())
+}
+
+/// Takes a scene, unless another player has.
+fn take(folder: &Path, layer: &str, name: &str) -> Result<bool> {
+    match File::create_new(folder.join(format!("{layer}-{name}"))) {
+        Ok(_) => Ok(true),
+        Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(fault) => Err(fault).with_context(|| format!("could not take scene {name}")),
+    }
 }
 
 fn keep_failure(text: &str) -> Result<()> {
@@ -96,14 +120,14 @@ fn keep_failure(text: &str) -> Result<()> {
 
 fn run_one(layer: &str, name: &str) -> Result<bool> {
     print!("{layer}: {name} ... ");
-    std::io::stdout().flush().ok();
+    io::stdout().flush().ok();
     let mut command = Command::new(env::current_exe().context("could not find the test's own program")?);
     command.env(PLAYED, name).stdin(Stdio::null());
     end_with_this_thread(&mut command);
     let start = Instant::now();
     let output = command.output().with_context(|| format!("could not start scene {name}"))?;
     let seconds = start.elapsed().as_secs_f64();
-    let (colour, plain) = if std::io::stdout().is_terminal() { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    let (colour, plain) = if io::stdout().is_terminal() { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
     if output.status.success() {
         println!("ok, {seconds:.1} s");
         for note in String::from_utf8_lossy(&output.stdout).lines() {

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     path::{Path, PathBuf},
     process::ExitCode,
+    thread::ScopedJoinHandle,
     time::{Duration, Instant},
 };
 
@@ -138,46 +139,71 @@ impl Played {
 }
 
 /// Plays the layers `image` and `boot` at one time. An emulated machine takes little more than one processor: the scenes of
-/// `image` compute with what it leaves, and what they say is told when the machines are through.
+/// `image` compute with what it leaves. When they are through, a second player takes scenes of `boot`, from the end, where they
+/// have several machines and much of their time is waiting. What it and `image` say is told when the first player is through.
 fn image_beside_boot(
     shell: &(dyn Fn() -> anyhow::Result<Shell> + Sync),
     workspace: &Path,
     source: &Source,
 ) -> Vec<Played> {
     let start = Instant::now();
-    let needs = match mend::lock(source, || needs(&shell()?, workspace, source, Layer::Boot)) {
-        Ok(needs) => needs,
+    let needs = mend::lock(source, || needs(&shell()?, workspace, source, Layer::Boot));
+    let taken = tempfile::tempdir().context("cannot make a folder for the scenes that are taken");
+    let (mut needs, taken) = match needs.and_then(|needs| Ok((needs, taken?))) {
+        Ok(both) => both,
         Err(error) => {
             let failed = |layer, error| Played { layer, outcome: Err(error), time: start.elapsed() };
             let both = anyhow!("layer boot needs the same as layer image");
             return vec![failed(Layer::Image, error), failed(Layer::Boot, both)];
         }
     };
-    let play = |layer, run: &dyn Fn(Cmd<'_>) -> anyhow::Result<()>| {
+    needs.push(("PILOTLIGHT_TAKEN", taken.path().to_owned()));
+    let play = |layer, arguments: &[String], run: &dyn Fn(Cmd<'_>) -> anyhow::Result<()>| {
         let start = Instant::now();
-        let outcome = shell().and_then(|shell| run(scenes(&shell, layer, &needs, &[])));
+        let outcome = shell().and_then(|shell| run(scenes(&shell, layer, &needs, arguments)));
         Played { layer, outcome, time: start.elapsed() }
     };
-    let (image, said, boot) = std::thread::scope(|scope| {
+    let aside = |layer, arguments: &[String]| {
+        let said = RefCell::new(String::new());
+        let played = play(layer, arguments, &|scenes| {
+            let output = undisturbed(scenes).ignore_status().output()?;
+            let texts = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text));
+            *said.borrow_mut() = texts.concat();
+            ensure!(
+                output.status.success(),
+                "the scenes of layer {} failed: {}",
+                layer.name(),
+                output.status
+            );
+            Ok(())
+        });
+        (played, said.into_inner())
+    };
+    let (image, second, mut boot) = std::thread::scope(|scope| {
         let image = scope.spawn(|| {
             yield_to_all();
-            let said = RefCell::new(String::new());
-            let image = play(Layer::Image, &|scenes| {
-                let output = undisturbed(scenes).ignore_status().output()?;
-                let texts = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text));
-                *said.borrow_mut() = texts.concat();
-                ensure!(output.status.success(), "the scenes of layer image failed: {}", output.status);
-                Ok(())
-            });
-            (image, said.into_inner())
+            aside(Layer::Image, &[])
         });
-        let boot = play(Layer::Boot, &step);
-        let (image, said) = image.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (image, said, boot)
+        let others = scope.spawn(|| {
+            let image = joined(image);
+            (image, aside(Layer::Boot, &["--backwards".to_owned()]))
+        });
+        let boot = play(Layer::Boot, &[], &step);
+        let (image, second) = joined(others);
+        (image, second, boot)
     });
-    eprintln!("\n== layer image, played meanwhile ==");
-    print!("{said}");
-    vec![image, boot]
+    for ((played, said), meanwhile) in [(&second, "by the second player"), (&image, "meanwhile")] {
+        eprintln!("\n== layer {}, played {meanwhile} ==", played.layer.name());
+        print!("{said}");
+    }
+    boot.outcome = boot.outcome.and(second.0.outcome);
+    boot.time = start.elapsed();
+    vec![image.0, boot]
+}
+
+/// What a thread comes to, with its panic.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// A shell in the workspace that tells the scenes where this very program is. It is asked now: cargo, which puts all that it
@@ -250,7 +276,7 @@ fn needs(shell: &Shell, workspace: &Path, source: &Source, layer: Layer) -> anyh
     Ok(needs)
 }
 
-/// What plays the scenes of a layer, or those whose names have one of `parts` in them.
+/// What plays the scenes of a layer, or those whose names have one of `parts` in them; these may be the harness's options, too.
 fn scenes<'a>(shell: &'a Shell, layer: Layer, needs: &Needs, parts: &[String]) -> Cmd<'a> {
     let targets: &[&str] = match layer {
         Layer::Image => &["image", "faults"],
@@ -258,7 +284,7 @@ fn scenes<'a>(shell: &'a Shell, layer: Layer, needs: &Needs, parts: &[String]) -
     };
     let cargo = cargo();
     let targets = targets.iter().flat_map(|name| ["--test", *name]);
-    // One machine scene at a time: two cores emulate one machine, and namespaces share them too.
+    // One scene at a time for each player: two cores emulate one machine, and namespaces share them too.
     let tests = cmd!(
         shell,
         "{cargo} test --locked --no-fail-fast --workspace {targets...} -- --test-threads=1 {parts...}"
