@@ -16,7 +16,13 @@ use pilotlight_tree::Package;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Step, Workshop, clock::Steps, files, hex, root, root::builder_identity, services};
+use crate::{
+    Step, Workshop,
+    clock::Steps,
+    files, hex,
+    root::{self, builder_identity},
+    services,
+};
 
 /// The folder of the base that says what becomes of the packages.
 const FOLDER: &str = "node";
