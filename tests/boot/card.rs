@@ -20,11 +20,12 @@ use pilotlight_emulator::{
 };
 use pilotlight_image::{self as image, Content, ReadAt, fat};
 use pilotlight_tests::{
-    PATIENCE,
     process::{must, run},
     surroundings::{self, Tools, checkout, scene_folder},
 };
 use pilotlight_tree::{Kind, Meta, Node, Tree, TreePath};
+
+use crate::PATIENCE;
 
 /// The name of the Pi in scenes.
 pub(crate) const PI: &str = "pi";

@@ -8,9 +8,8 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_emulator::{asker, pi::Kind};
-use pilotlight_tests::PATIENCE;
 
-use crate::{card, names};
+use crate::{PATIENCE, card, names};
 
 const LEASES: u16 = 10_000;
 /// Machines that ask at the same time.

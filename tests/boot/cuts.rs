@@ -19,12 +19,12 @@ use pilotlight_image::ReadAt;
 use pilotlight_init::ext4::{self, Superblock};
 use pilotlight_powercut::{Cuts, Log, SECTOR, State};
 use pilotlight_tests::{
-    PATIENCE,
     process::{Outcome, must, run},
     surroundings::{self, Tools, checkout},
 };
 
 use crate::{
+    PATIENCE,
     card::{self, PI},
     push::Desk,
 };

@@ -2,9 +2,11 @@
 
 use anyhow::{Result, bail, ensure};
 use pilotlight_emulator::{pi::Kind, scene::Scene};
-use pilotlight_tests::PATIENCE;
 
-use crate::card::{self, PI};
+use crate::{
+    PATIENCE,
+    card::{self, PI},
+};
 
 /// `dpkg --verify` has nothing to say: every file of every package is there, as it was shipped. That it can speak is
 /// shown by a copy of the database in which one digest is wrong.

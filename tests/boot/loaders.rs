@@ -9,10 +9,10 @@ use pilotlight_emulator::{
     pi::Kind,
     scene::Scene,
 };
-use pilotlight_tests::PATIENCE;
 use serde_json::Value;
 
 use crate::{
+    PATIENCE,
     card::{self, PI},
     pcs::{got, is},
 };

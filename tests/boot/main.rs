@@ -17,9 +17,13 @@ mod slots;
 mod used;
 mod way_out;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use pilotlight_tests::harness::{self, Scene};
+
+/// How long to wait for what an emulated machine comes to. Its pace is that of the machine that emulates it, and of what else is
+/// emulated meanwhile; nothing waits for it unless something is wrong.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Names what `cargo xtask soak` plays instead of the layer's scenes: long runs.
 const SOAK: &[Scene] = &[

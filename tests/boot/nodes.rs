@@ -13,11 +13,10 @@ use pilotlight_emulator::{
     scene::Scene,
 };
 use pilotlight_image::Digest;
-use pilotlight_tests::PATIENCE;
 use serde_json::Value;
 
 use crate::{
-    card,
+    PATIENCE, card,
     own_disks::{self, Content},
     pcs::{self, Step, got, is},
     used,

@@ -9,7 +9,9 @@ use std::{
 use anyhow::Result;
 use pilotlight_emulator::pc::Disk;
 use pilotlight_fetch::Digest;
-use pilotlight_tests::{PATIENCE, process::must, surroundings::Tools};
+use pilotlight_tests::{process::must, surroundings::Tools};
+
+use crate::PATIENCE;
 
 const MIB: u64 = 1 << 20;
 const LENGTH: u64 = 256 * MIB;

@@ -8,10 +8,12 @@ use pilotlight_emulator::{
     pi::Kind,
     scene::{Scene, SceneError},
 };
-use pilotlight_tests::PATIENCE;
 use serde_json::Value;
 
-use crate::card::{self, PI};
+use crate::{
+    PATIENCE,
+    card::{self, PI},
+};
 
 /// A PC of the lab `scene.toml`, and what it must be seen to do.
 struct Expect {

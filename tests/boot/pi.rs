@@ -10,9 +10,10 @@ use pilotlight_emulator::{
     pi::Kind,
     scene::Scene,
 };
-use pilotlight_tests::{PATIENCE, surroundings};
+use pilotlight_tests::surroundings;
 
 use crate::{
+    PATIENCE,
     card::{self, Card},
     pcs,
 };

@@ -13,13 +13,15 @@ use pilotlight_disk::{Slot, Trial};
 use pilotlight_emulator::scene::Scene;
 use pilotlight_fetch::Digest;
 use pilotlight_tests::{
-    PATIENCE,
     process::{self, must},
     releases::{Flatcar, KERNEL},
     surroundings::{self, Tools, checkout},
 };
 
-use crate::card::{self, Card, PI};
+use crate::{
+    PATIENCE,
+    card::{self, Card, PI},
+};
 
 /// A node that a device switches, and that is started with what the Pi is handed.
 const SWITCHED: &str = r#"

@@ -20,14 +20,13 @@ use pilotlight_disk::Slot;
 use pilotlight_emulator::{asker, pi::Kind as Machine};
 use pilotlight_image as image;
 use pilotlight_tests::{
-    PATIENCE,
     desk::{Desk, own},
     process::{must, run},
     surroundings::{self, Tools},
 };
 use pilotlight_tree::{Kind, Node};
 
-use crate::card;
+use crate::{PATIENCE, card};
 
 const BASE: &str = "raspbian";
 /// Raspberry Pi's names for the kernel's packages, with a version in the first.

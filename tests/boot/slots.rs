@@ -7,9 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::{Slot, Trial};
 use pilotlight_emulator::scene::Scene;
 use pilotlight_lab::paths::KERNEL_ON_CARD;
-use pilotlight_tests::PATIENCE;
 
-use crate::card::{self, Card, PI};
+use crate::{
+    PATIENCE,
+    card::{self, Card, PI},
+};
 
 const ROOT_A: &str = "root a on mmcblk0p2";
 

@@ -9,7 +9,9 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use pilotlight_tests::{PATIENCE, process::must, surroundings::Tools};
+use pilotlight_tests::{process::must, surroundings::Tools};
+
+use crate::PATIENCE;
 
 const MIB: u64 = 1 << 20;
 /// Where its partitions begin.

@@ -8,8 +8,7 @@ use pilotlight_archive::{
     testing::{Content, Deb, Server, Signer, Site, Suite},
 };
 use pilotlight_tests::{
-    PATIENCE,
-    desk::{Desk, own},
+    desk::{Desk, LIMIT, own},
     process,
 };
 
@@ -71,7 +70,7 @@ pub(crate) fn replaced() -> Result<()> {
     let after = fs::read_to_string(&lock).context("could not read the lock")?;
     ensure!(after == before, "--locked changed the lock");
 
-    let text = process::must(&mut desk.image_builder(Some(&server))?, PATIENCE)?.text;
+    let text = process::must(&mut desk.image_builder(Some(&server))?, LIMIT)?.text;
     let change = format!("  {} {} -> 1:9 (", package.qualified(), package.version);
     for expect in ["warning: no mirror has these packages", &change, "warning: look at the change"] {
         ensure!(text.contains(expect), "{expect:?} was not said:\n{text}");
@@ -81,7 +80,7 @@ pub(crate) fn replaced() -> Result<()> {
     let after = fs::read_to_string(&lock).context("could not read the lock")?;
     ensure!(!after.contains(&package.path) && after.contains("1:9"), "the lock is\n{after}");
     // What it is now is what it says: nobody has to be asked again.
-    process::must(desk.image_builder(None)?.arg("--locked"), PATIENCE).map(drop)
+    process::must(desk.image_builder(None)?.arg("--locked"), LIMIT).map(drop)
 }
 
 /// Replaces the keys of the base by that of the test.

@@ -12,8 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use pilotlight_archive::testing::{Server, Trouble};
 use pilotlight_disk::{Slot, layout};
 use pilotlight_tests::{
-    PATIENCE,
-    desk::{Desk, own},
+    desk::{Desk, LIMIT, own},
     process, surroundings,
 };
 
@@ -38,7 +37,7 @@ impl<'d> Story<'d> {
 
     /// The builder does not do it. `title` says what is wrong.
     fn refused(&mut self, title: &str, command: &mut Command) -> Result<()> {
-        let outcome = process::run(command, PATIENCE)?;
+        let outcome = process::run(command, LIMIT)?;
         let code = outcome.status.code();
         ensure!(
             matches!(code, Some(1 | 2)),

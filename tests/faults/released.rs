@@ -11,8 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::layout::DATA_IMAGE;
 use pilotlight_fetch::{Digest, testing::Trouble};
 use pilotlight_tests::{
-    PATIENCE,
-    desk::Desk,
+    desk::{Desk, LIMIT},
     process::must,
     releases::{Flatcar, INITRD, KERNEL},
     surroundings::Tools,
@@ -102,6 +101,6 @@ fn on_data(desk: &Desk, path: &str) -> Result<Vec<u8>> {
     let file = desk.path("out/file");
     let mut debugfs = Command::new(Tools::checkers()?.program("debugfs")?);
     let dump = format!("dump {path} {}", file.display());
-    must(debugfs.args(["-R", &dump]).arg(&partition), PATIENCE)?;
+    must(debugfs.args(["-R", &dump]).arg(&partition), LIMIT)?;
     fs::read(&file).with_context(|| format!("the data partition has no {path}"))
 }

@@ -1,16 +1,17 @@
 //! What the authorities issue, judged by OpenSSL's command, and the requests that it makes.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_lab::Lab;
 use pilotlight_pki::{
     Authority, Branch, Clock, Leaf, Purpose, Request, RequestError, TimeTrust, envelope, node_leaf,
 };
-use pilotlight_tests::{PATIENCE, process::run, surroundings::Tools};
+use pilotlight_tests::{process::run, surroundings::Tools};
 use ring::rand::SystemRandom;
 
 const BUILT: u64 = 1_700_000_000;
+const PATIENCE: Duration = Duration::from_secs(60);
 const BRANCHES: [(Branch, &str); 3] =
     [(Branch::Kubernetes, "kubernetes"), (Branch::Etcd, "etcd"), (Branch::FrontProxy, "proxy")];
 

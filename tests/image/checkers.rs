@@ -8,17 +8,16 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_disk::{BlockMap, block_map::BLOCK, layout};
 use pilotlight_tests::{
-    PATIENCE,
     process::{Outcome, run},
     surroundings::{self, Tools},
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::cut::partition;
+use crate::cut::{LIMIT, partition};
 
 pub(crate) fn table() -> Result<()> {
     let mut verify = Tools::checkers()?.command("sfdisk")?;
-    let outcome = run(verify.arg("--verify").arg(surroundings::image()?), PATIENCE)?;
+    let outcome = run(verify.arg("--verify").arg(surroundings::image()?), LIMIT)?;
     ensure!(outcome.status.success() && outcome.text.contains("No errors detected"), "{}", outcome.text);
     ensure!(!outcome.text.to_lowercase().contains("warning"), "{}", outcome.text);
     Ok(())
@@ -28,7 +27,7 @@ fn check(number: u8, program: &str, arguments: &[&str]) -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
     let partition = partition(number, folder.path())?;
     let mut checker = Tools::checkers()?.command(program)?;
-    let outcome = run(checker.args(arguments).arg(&partition), PATIENCE)?;
+    let outcome = run(checker.args(arguments).arg(&partition), LIMIT)?;
     ensure!(outcome.status.success(), "{program}: {}\n{}", outcome.status, outcome.text);
     Ok(outcome)
 }

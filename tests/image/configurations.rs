@@ -1,17 +1,17 @@
 //! What nodes are configured with, judged by who reads it: Ignition's own validator, cloud-init's schema, kubectl, the shell.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_lab::ConfigKind;
 use pilotlight_pki::kubeconfig;
 use pilotlight_provision::{CERTIFICATES, DISKS, REPORT, provision};
 use pilotlight_tests::{
-    PATIENCE,
     process::{Outcome, run},
     surroundings::Tools,
 };
 
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The labs whose nodes are configured.
 const LABS: [&str; 4] = [
     include_str!("../../crates/lab/examples/one-node.toml"),

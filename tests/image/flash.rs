@@ -13,11 +13,12 @@ use pilotlight_disk::{Mbr, layout};
 use pilotlight_image::{Digest, ReadAt as _, card};
 use pilotlight_lab::paths::LAB_ON_CARD;
 use pilotlight_tests::{
-    PATIENCE,
     process::{self, must},
     surroundings,
 };
 
+/// A gigabyte is written and read back, maybe on a slow disk; `publish` packs it.
+const LIMIT: Duration = Duration::from_secs(600);
 /// Longer than the image, as cards are.
 const CARD: u64 = 2 << 30;
 /// Where nothing of the image lies: in the data partition, behind what its file system uses.
@@ -54,7 +55,7 @@ fn life(card: &Path, size: u64) -> Result<()> {
     fs::write(&named, &own)?;
     let named = named.to_str().context("a temporary folder's name")?;
 
-    let said = must(&mut flash(&["--lab", named], card)?, PATIENCE)?.text;
+    let said = must(&mut flash(&["--lab", named], card)?, LIMIT)?.text;
     ensure!(said.contains("the card starts anew") && said.contains("read back and compared"), "{said}");
     let table = check(card, &own)?;
     ensure!(
@@ -63,7 +64,7 @@ fn life(card: &Path, size: u64) -> Result<()> {
     );
 
     OpenOptions::new().write(true).open(card)?.write_all_at(MARK.1, MARK.0)?;
-    let said = must(&mut flash(&[], card)?, PATIENCE)?.text;
+    let said = must(&mut flash(&[], card)?, LIMIT)?.text;
     ensure!(said.matches("the card's own is kept").count() == 2, "{said}");
     let table = check(card, &own)?;
     ensure!(Mbr::for_card(table.signature, table.active_slot()?, size / 512)? == table, "{table:?}");
@@ -71,13 +72,13 @@ fn life(card: &Path, size: u64) -> Result<()> {
     FileExt::read_exact_at(&File::open(card)?, &mut mark, MARK.0)?;
     ensure!(mark == *MARK.1, "the data partition was not kept");
 
-    let said = must(&mut flash(&["--fresh"], card)?, PATIENCE)?.text;
+    let said = must(&mut flash(&["--fresh"], card)?, LIMIT)?.text;
     ensure!(said.contains("the card starts anew") && said.contains("the image's own"), "{said}");
     check(card, &default)?;
 
     // A lab that this version does not take stops it before the card is touched.
     fs::write(named, own.replace("[network]", "[netwrk]"))?;
-    let outcome = process::run(&mut flash(&["--lab", named], card)?, PATIENCE)?;
+    let outcome = process::run(&mut flash(&["--lab", named], card)?, LIMIT)?;
     ensure!(outcome.status.code() == Some(1) && outcome.text.contains("netwrk"), "{}", outcome.text);
     check(card, &default)?;
     Ok(())
@@ -122,11 +123,11 @@ fn on_disk(device: &Path) -> Result<()> {
     ensure!(fs::metadata(device)?.file_type().is_block_device(), "{} is no disk", device.display());
     let text = device.to_str().context("a device's name")?;
     // A loop device is not removable: it must be named twice.
-    let outcome = process::run(&mut flash(&[], device)?, PATIENCE)?;
+    let outcome = process::run(&mut flash(&[], device)?, LIMIT)?;
     ensure!(outcome.status.code() == Some(1) && outcome.text.contains("name it twice"), "{}", outcome.text);
-    let list = must(Command::new(surroundings::xtask()?).arg("flash"), PATIENCE)?.text;
+    let list = must(Command::new(surroundings::xtask()?).arg("flash"), LIMIT)?.text;
     ensure!(list.lines().any(|line| line.starts_with(text) && line.contains("name it twice")), "{list}");
-    must(flash(&[], device)?.arg(device), PATIENCE)?;
+    must(flash(&[], device)?.arg(device), LIMIT)?;
     let image = card::open(&surroundings::image()?)?;
     check(device, &String::from_utf8(image.boot()?.read(LAB_ON_CARD)?)?)?;
     Ok(())
@@ -137,7 +138,7 @@ pub(crate) fn packed() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut command = Command::new(surroundings::xtask()?);
     command.args(["publish", "--url", "https://example.org/cards/", "--out"]).arg(folder.path());
-    must(&mut command, PATIENCE)?;
+    must(&mut command, LIMIT)?;
     let list: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("os_list.json"))?)?;
     let entry = &list["os_list"][0];
     let (image, size) = Digest::of_file(&surroundings::image()?)?;

@@ -8,13 +8,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pilotlight_tests::{
-    PATIENCE,
     process::{must, run},
     surroundings::{self, Tools},
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::cut::Root;
+use crate::cut::{LIMIT, Root};
 
 /// How many faults a failure shows.
 const SHOWN: usize = 40;
@@ -143,7 +142,7 @@ pub(crate) fn database() -> Result<()> {
     let query = |arguments: &[&str]| -> Result<String> {
         let mut query = Tools::checkers()?.command("dpkg-query")?;
         query.arg("--admindir").arg(&folder).args(arguments);
-        Ok(must(&mut query, PATIENCE)?.text)
+        Ok(must(&mut query, LIMIT)?.text)
     };
     let shown = query(&["--show", "--showformat", "${db:Status-Abbrev}\n"])?;
     let whole = shown.lines().filter(|line| line.trim() == "ii").count();
@@ -153,11 +152,11 @@ pub(crate) fn database() -> Result<()> {
 
     let mut verify = Tools::checkers()?.command("dpkg")?;
     verify.arg("--root").arg(&root.tree).arg("--verify");
-    let said = run(&mut verify, PATIENCE)?;
+    let said = run(&mut verify, LIMIT)?;
     ensure!(said.status.success() && said.text.is_empty(), "dpkg --verify: {}\n{}", said.status, said.text);
     // It can speak.
     fs::write(root.tree.join("usr/bin/stat"), "another")?;
-    let said = run(&mut verify, PATIENCE)?;
+    let said = run(&mut verify, LIMIT)?;
     ensure!(said.text.trim() == "??5??????   /usr/bin/stat", "dpkg --verify: {}", said.text);
     Ok(())
 }

@@ -8,12 +8,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use pilotlight_rootfs::Glob;
 use pilotlight_tests::{
-    PATIENCE,
     process::run,
     surroundings::{self, Tools, checkout},
 };
 
-use crate::cut::Root;
+use crate::cut::{LIMIT, Root};
 
 /// QEMU has none of the network adapters of real boards: that they would get their drivers is read off the
 /// modules' aliases.
@@ -67,7 +66,7 @@ pub(crate) fn units() -> Result<()> {
         let mut analyze = Tools::checkers()?.command("systemd-analyze")?;
         analyze.args(["security", "--offline=true", "--no-pager", "--threshold", EXPOSURE, "--root"]);
         // A template is judged by an instance.
-        let outcome = run(analyze.arg(&root.tree).arg(name.replace("@.", "@1.")), PATIENCE)?;
+        let outcome = run(analyze.arg(&root.tree).arg(name.replace("@.", "@1.")), LIMIT)?;
         let verdict = outcome.text.lines().find(|line| line.contains("Overall exposure level"));
         let verdict = verdict.with_context(|| format!("{name} has no verdict:\n{}", outcome.text))?;
         ensure!(outcome.status.success(), "{name} is too exposed:\n{}", outcome.text);

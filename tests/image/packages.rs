@@ -7,14 +7,13 @@ use anyhow::{Context as _, Result, ensure};
 use pilotlight_card::{Settings, Workshop};
 use pilotlight_rootfs::{DATABASE, Glob};
 use pilotlight_tests::{
-    PATIENCE,
     process::{must, run},
     surroundings::{self, Tools, checkout},
 };
 use pilotlight_tree::{Kind, Node, Package, TreePath};
 use toml::{Table, Value};
 
-use crate::cut::Root;
+use crate::cut::{LIMIT, Root};
 
 /// How many differences a failure shows.
 const SHOWN: usize = 40;
@@ -115,7 +114,7 @@ impl Expectations {
     fn read(root: &Root) -> Result<Self> {
         let mut listing = Tools::checkers()?.command("unsquashfs")?;
         listing.args(["-no-progress", "-lln", "-dest", "root"]).arg(&root.squashfs);
-        let listing = must(&mut listing, PATIENCE)?.text;
+        let listing = must(&mut listing, LIMIT)?.text;
         let entries: BTreeMap<String, Entry> = listing.lines().filter_map(entry).collect();
         ensure!(entries.len() > 3000, "unsquashfs lists only {} entries:\n{listing:.2000}", entries.len());
         Ok(Self { entries, rules: Rules::read()? })
@@ -274,7 +273,7 @@ pub(crate) fn digests() -> Result<()> {
     fs::write(&file, list)?;
     let mut check = Tools::clients()?.command("busybox")?;
     check.current_dir(&root.tree).arg("md5sum").arg("-c").arg(&file);
-    let outcome = run(&mut check, PATIENCE)?;
+    let outcome = run(&mut check, LIMIT)?;
     let faults: Vec<&str> = outcome.text.lines().filter(|line| !line.ends_with(": OK")).take(SHOWN).collect();
     ensure!(outcome.status.success(), "busybox md5sum: {}", faults.join("\n"));
     println!("{count} digests");

@@ -9,10 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pilotlight_emulator::fault::Random;
-use pilotlight_tests::{PATIENCE, daemon::Daemon, process::must};
+use pilotlight_tests::{daemon::Daemon, process::must};
 
 use crate::stage::{LAB, Stage};
 
+const LIMIT: Duration = Duration::from_secs(30);
 /// How much the memory of a daemon may grow under a flood, in KiB.
 const GROWTH_KIB: u64 = 8 * 1024;
 /// Messages of a flood: many more than a source may send.
@@ -77,7 +78,7 @@ fn set() -> Result<Stage> {
     let mut route = Command::new(stage.clients.program("ip")?);
     route.args(["route", "add", "192.0.2.0/24", "dev", "eth0"]);
     stage.cable.on_server_side(&mut route)?;
-    must(&mut route, PATIENCE)?;
+    must(&mut route, LIMIT)?;
     Ok(stage)
 }
 

@@ -14,7 +14,6 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_tests::{
-    PATIENCE,
     daemon::Daemon,
     process::{Outcome, must, run},
     surroundings,
@@ -24,6 +23,7 @@ use serde_json::Value;
 
 use crate::stage::Stage;
 
+const LIMIT: Duration = Duration::from_secs(30);
 const PASSPHRASE: &str = "correct horse battery";
 /// The cable's client end is the first node, wherever it looks.
 const LAB: &str = r#"
@@ -132,12 +132,12 @@ impl Desk {
     }
 
     fn fetched(&self, words: &[&str]) -> Result<String> {
-        Ok(must(self.curl(&["--fail"])?.args(words), PATIENCE)?.text)
+        Ok(must(self.curl(&["--fail"])?.args(words), LIMIT)?.text)
     }
 
     /// What is answered: status and text.
     fn answered(&self, words: &[&str]) -> Result<String> {
-        Ok(must(self.curl(&["--write-out", "%{http_code}"])?.args(words), PATIENCE)?.text)
+        Ok(must(self.curl(&["--write-out", "%{http_code}"])?.args(words), LIMIT)?.text)
     }
 
     /// The same from the Pi's end of the cable, which is another address.
@@ -145,7 +145,7 @@ impl Desk {
         let mut curl = self.curl(&["--write-out", "%{http_code}"])?;
         curl.args(words);
         self.stage.cable.on_server_side(&mut curl)?;
-        Ok(must(&mut curl, PATIENCE)?.text)
+        Ok(must(&mut curl, LIMIT)?.text)
     }
 
     fn refused(&self, what: &str, words: &[&str], alarm: bool) -> Result<()> {
@@ -174,7 +174,7 @@ impl Desk {
     fn openssl(&self, words: &str) -> Result<Outcome> {
         let mut openssl = self.stage.client("openssl")?;
         openssl.env("OPENSSL_CONF", self.stage.path("openssl.cnf")).current_dir(self.stage.folder());
-        run(openssl.args(words.split_whitespace()), PATIENCE)
+        run(openssl.args(words.split_whitespace()), LIMIT)
     }
 
     /// A key and a request of the name `name`.
@@ -201,7 +201,7 @@ impl Desk {
         let with = ["--data-urlencode", "request@own.csr"];
         let own = [&with[..], &[&post]].concat();
         self.refused("a node that is not armed", &own, false)?;
-        let said = must(&mut self.pilotctl(&["arm", "one"])?, PATIENCE)?.text;
+        let said = must(&mut self.pilotctl(&["arm", "one"])?, LIMIT)?.text;
         ensure!(said.contains("within 30 minutes"), "{said}");
         let before = self.told(true);
         let said = self.answered_elsewhere(&own)?;
@@ -378,10 +378,10 @@ impl Desk {
     }
 
     fn operators_have_their_keys(&self) -> Result<()> {
-        must(&mut self.pilotctl(&["kubeconfig", "--out", "config"])?, PATIENCE)?;
+        must(&mut self.pilotctl(&["kubeconfig", "--out", "config"])?, LIMIT)?;
         let config = fs::read_to_string(self.stage.path("config"))?;
         ensure!(config.contains("kubernetes-admin") && config.contains("10.77.0.13"), "{config}");
-        let again = run(&mut self.pilotctl(&["kubeconfig", "--out", "config"])?, PATIENCE)?;
+        let again = run(&mut self.pilotctl(&["kubeconfig", "--out", "config"])?, LIMIT)?;
         ensure!(!again.status.success(), "a file was written over");
         self.talos_has_its_secrets()?;
         let with = |words: &[&str], said: &str, out: &str| self.typed(words, said, out);
@@ -399,7 +399,7 @@ impl Desk {
             with(&["ca", "restore", "-"], &format!("correct horse battery\n{piped}"), "said")?,
             "a backup that is piped in is worth nothing"
         );
-        let shown = must(&mut self.pilotctl(&["ca", "show"])?, PATIENCE)?.text;
+        let shown = must(&mut self.pilotctl(&["ca", "show"])?, LIMIT)?.text;
         ensure!(shown == fs::read_to_string(self.stage.path("trusted"))?, "another authority is shown");
         Ok(())
     }

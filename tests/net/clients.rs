@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pilotlight_tests::{
-    PATIENCE,
+    daemon::PATIENCE,
     namespace::{CLIENT, read_only_system},
     process::{end_with_this_thread, must, wait},
 };

@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_tests::{
-    PATIENCE,
+    daemon::PATIENCE,
     process::{end_with_this_thread, wait},
     surroundings,
 };

@@ -7,8 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_tests::{
-    PATIENCE,
-    daemon::Daemon,
+    daemon::{Daemon, PATIENCE},
     namespace::{CLIENT, SERVER},
     process::must,
     surroundings,

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use pilotlight_emulator::fault::Random;
-use pilotlight_tests::{PATIENCE, daemon::Daemon};
+use pilotlight_tests::daemon::{Daemon, PATIENCE};
 use serde_json::Value;
 
 use crate::stage::{LAB, Stage};

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 use pilotlight_fetch::{Cache, Client, Digest, Show};
 use pilotlight_mirror::{Lock, LockedFile, Mirror, Sources, Update};
 use pilotlight_tests::{
-    PATIENCE,
     process::{must, run},
     surroundings,
 };
 
 use crate::stage::Stage;
 
+const LIMIT: Duration = Duration::from_secs(60);
 const REGISTRY: &str = "127.0.0.1:5000";
 
 /// An image as a folder in OCI's layout: a list of two processors, of which one is made up.
@@ -90,7 +90,7 @@ pub(crate) fn by_skopeo() -> Result<()> {
     let upstream = format!("docker://{REGISTRY}/lab/pause:3.10");
     // What is pushed as it is keeps its digest; skopeo would write a list anew.
     let push = ["copy", "--all", "--preserve-digests", "--dest-tls-verify=false", "oci:layout", &upstream];
-    must(&mut skopeo(&push)?, PATIENCE)?;
+    must(&mut skopeo(&push)?, LIMIT)?;
 
     let text = lab(&format!("images = [\"{REGISTRY}/lab/pause:3.10@sha256:{}\"]\n", layout.list));
     let lab = pilotlight_lab::parse(&text).ok().context("the lab is none")?;
@@ -124,7 +124,7 @@ pub(crate) fn by_skopeo() -> Result<()> {
         ["pause:3.10".to_owned(), format!("pause@sha256:{}", layout.list)].iter().enumerate()
     {
         let (from, to) = (format!("docker://10.77.0.1/lab/{reference}"), format!("dir:got{number}"));
-        must(&mut skopeo(&["copy", "--src-tls-verify=false", &from, &to])?, PATIENCE)?;
+        must(&mut skopeo(&["copy", "--src-tls-verify=false", &from, &to])?, LIMIT)?;
         let got = |name: &str| fs::read(stage.path(&format!("got{number}")).join(name));
         ensure!(Digest::of(got("manifest.json")?) == layout.image, "{reference}: another manifest came");
         ensure!(
@@ -133,17 +133,17 @@ pub(crate) fn by_skopeo() -> Result<()> {
         );
     }
     let raw = ["inspect", "--raw", "--tls-verify=false", "docker://10.77.0.1/lab/pause:3.10"];
-    let listed = must(&mut skopeo(&raw)?, PATIENCE)?.text;
+    let listed = must(&mut skopeo(&raw)?, LIMIT)?.text;
     ensure!(Digest::of(&listed) == layout.list, "the list is another one: {listed}");
     for reference in [format!("@sha256:{}", layout.other), ":3.11".to_owned()] {
         let from = format!("docker://10.77.0.1/lab/pause{reference}");
-        let outcome = run(&mut skopeo(&["inspect", "--raw", "--tls-verify=false", &from])?, PATIENCE)?;
+        let outcome = run(&mut skopeo(&["inspect", "--raw", "--tls-verify=false", &from])?, LIMIT)?;
         ensure!(!outcome.status.success(), "there is {reference}: {}", outcome.text);
     }
     let curl = |path: &str| -> Result<String> {
         let mut curl = stage.client("curl")?;
         curl.args(["--silent", "--head", "--path-as-is"]).arg(format!("http://10.77.0.1{path}"));
-        Ok(must(&mut curl, PATIENCE)?.text)
+        Ok(must(&mut curl, LIMIT)?.text)
     };
     let head = curl("/v2/lab/pause/manifests/3.10")?;
     ensure!(head.contains("200") && head.contains("application/vnd.oci.image.index.v1+json"), "{head}");
@@ -163,7 +163,7 @@ fn refresh(stage: &Stage, lab: &str, root: &Path) -> Result<String> {
     let mut refresh = Command::new(surroundings::daemon("pilotlight-refresh")?);
     refresh.arg("--lab").arg(lab_path).arg("--assets").arg(root).arg("--clock-set").arg(clock);
     refresh.args(["--reserve", "1", "--events"]).arg(stage.path("events.sock"));
-    Ok(must(&mut refresh, PATIENCE)?.text)
+    Ok(must(&mut refresh, LIMIT)?.text)
 }
 
 fn lab(mirror: &str) -> String {

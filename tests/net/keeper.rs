@@ -1,16 +1,17 @@
 //! The services that start machines by what becomes of nodes, the daemon that keeps that, and an operator beside it.
 
-use std::{path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
 use pilotlight_tests::{
-    PATIENCE,
     daemon::Daemon,
     process::{self, must},
     surroundings,
 };
 
 use crate::stage::Stage;
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Keeper<'s> {
     stage: &'s Stage,
@@ -60,7 +61,7 @@ impl<'s> Keeper<'s> {
     /// What curl fetches.
     pub(crate) fn curl(&self, words: &[&str]) -> Result<String> {
         let mut curl = self.stage.client("curl")?;
-        Ok(must(curl.args(["--silent", "--show-error", "--fail"]).args(words), PATIENCE)?.text)
+        Ok(must(curl.args(["--silent", "--show-error", "--fail"]).args(words), LIMIT)?.text)
     }
 
     /// `pilotctl VERB WORDS` says this, among other things.
@@ -68,7 +69,7 @@ impl<'s> Keeper<'s> {
         let mut command = Command::new(surroundings::daemon("pilotctl")?);
         command.args([verb, "--socket", &self.desk, "--lab-state"]).arg(&self.state).arg("--index");
         command.arg(&self.assets).arg("--lab").arg(self.stage.path("lab.toml")).args(words);
-        let said = process::run(&mut command, PATIENCE)?.text;
+        let said = process::run(&mut command, LIMIT)?.text;
         ensure!(said.contains(expect), "pilotctl {verb} {words:?} said {said:?}, not {expect:?}");
         Ok(())
     }

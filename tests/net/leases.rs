@@ -10,7 +10,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use pilotlight_tests::{PATIENCE, daemon::Daemon, namespace::CLIENT, process::end_with_this_thread};
+use pilotlight_tests::{
+    daemon::{Daemon, PATIENCE},
+    namespace::CLIENT,
+    process::end_with_this_thread,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pilotlight_tests::{PATIENCE, daemon::Daemon, process::must};
+use pilotlight_tests::{daemon::Daemon, process::must};
 
 use crate::stage::{LAB, Stage};
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn announced() -> Result<()> {
     let stage = Stage::set(LAB)?;
@@ -32,7 +34,7 @@ pub(crate) fn announced() -> Result<()> {
     let ask = |words: &str| -> Result<String> {
         let mut client = stage.client("drill")?;
         client.args(["-p", "5353", "@224.0.0.251"]).args(words.split(' '));
-        Ok(must(&mut client, PATIENCE)?.text)
+        Ok(must(&mut client, LIMIT)?.text)
     };
     let said = ask("pilotlight.local A")?;
     ensure!(said.contains("10.77.0.1"), "drill said\n{said}");
@@ -41,7 +43,7 @@ pub(crate) fn announced() -> Result<()> {
     let said = ask("_pilotlight._tcp.local PTR")?;
     ensure!(said.contains("Pilotlight._pilotlight._tcp.local"), "drill said\n{said}");
     // What is told is what the DHCP server has left, looked for every second.
-    let end = std::time::Instant::now() + PATIENCE;
+    let end = std::time::Instant::now() + LIMIT;
     loop {
         let said = ask("Pilotlight._pilotlight._tcp.local TXT")?;
         let parts = ["dhcp=silent", "another DHCP server at 192.168.1.1 answers", "data=ok", "lab=image"];

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use pilotlight_dhcp::packet::{Draft, Packet};
 use pilotlight_lab::MacAddr;
-use pilotlight_tests::{PATIENCE, namespace::CLIENT};
+use pilotlight_tests::{daemon::PATIENCE, namespace::CLIENT};
 
 use crate::stage::Stage;
 

@@ -1,20 +1,21 @@
 //! Names asked for by other people's clients.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_tests::{
-    PATIENCE,
     daemon::Daemon,
     process::{must, run},
 };
 
 use crate::stage::{LAB, Stage};
 
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// What drill(1) has to say; `words` are separated by blanks.
 fn drill_says(stage: &Stage, words: &str) -> Result<String> {
     let mut client = stage.client("drill")?;
-    Ok(must(client.args(words.split_ascii_whitespace()), PATIENCE)?.text)
+    Ok(must(client.args(words.split_ascii_whitespace()), LIMIT)?.text)
 }
 
 fn check(stage: &Stage, words: &str, expect: &[&str]) -> Result<()> {
@@ -48,8 +49,7 @@ pub(crate) fn drill() -> Result<()> {
     check(&stage, "@10.77.0.1 deb.debian.org", &["rcode: REFUSED"])?;
     check(&stage, "@10.77.0.1 printer.local", &["rcode: NXDOMAIN"])?;
     let mut busybox = stage.client("busybox")?;
-    let said =
-        must(busybox.args(["nslookup", "-type=a", "node1.lab.home.arpa", "10.77.0.1"]), PATIENCE)?.text;
+    let said = must(busybox.args(["nslookup", "-type=a", "node1.lab.home.arpa", "10.77.0.1"]), LIMIT)?.text;
     ensure!(said.contains("10.77.0.11"), "busybox nslookup said\n{said}");
     server.must_be_alive()
 }
@@ -80,7 +80,7 @@ pub(crate) fn upstream() -> Result<()> {
     drop(other);
     check(&stage, "@10.77.0.1 www.example.org", &["rcode: NOERROR", "10.77.0.11"])?;
     let mut client = stage.client("drill")?;
-    let said = run(client.args(["@10.77.0.1", "new.example.org"]), PATIENCE)?.text;
+    let said = run(client.args(["@10.77.0.1", "new.example.org"]), LIMIT)?.text;
     ensure!(said.contains("rcode: SERVFAIL"), "without the other name server drill said\n{said}");
     server.event("the word that nobody answers", |event| {
         event["service"] == "dns" && event["stage"] == "ask"

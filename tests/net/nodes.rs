@@ -1,7 +1,7 @@
 //! What nodes are told by HTTP, what Matchbox's clients ask for, and what nodes say of themselves.
 
 use anyhow::{Context as _, Result, ensure};
-use pilotlight_tests::{PATIENCE, process::must};
+use pilotlight_tests::{daemon::PATIENCE, process::must};
 use serde_json::Value;
 
 use crate::{stage::Stage, web::Talk};

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_fetch::{Cache, Digest, testing::Trouble};
 use pilotlight_tests::{
-    PATIENCE,
+    daemon::PATIENCE,
     namespace::small_disk,
     process::{end_with_this_thread, must},
     releases::{Flatcar, INITRD, KERNEL},

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_lab::MacAddr;
-use pilotlight_tests::PATIENCE;
+use pilotlight_tests::daemon::PATIENCE;
 
 use crate::{
     machines::{ACK, DISCOVER, OFFER, Wire, message, select, stranger},

@@ -6,7 +6,7 @@ use std::{sync::mpsc, thread, time::Duration};
 use anyhow::{Result, ensure};
 use pilotlight_emulator::fault::Faults;
 use pilotlight_tests::{
-    PATIENCE,
+    daemon::PATIENCE,
     herd::{self, Herd},
     namespace::Cable,
     rack::{self, Services},
@@ -24,7 +24,7 @@ pub(crate) fn faults() -> Result<()> {
     members.extend(rack::villains(8, Duration::from_millis(5)));
     let mut services = Services::start(&cable, &members, SYSTEM, 1)?;
     let herd = Herd::new(members, Faults { seed: 1, lost: 100, doubled: 50, late: 50 })?;
-    let fared = herd.run(PATIENCE, |_, _| Ok(()))?;
+    let fared = herd.run(PATIENCE * 3, |_, _| Ok(()))?;
     services.must_be_alive()?;
     services.judge(&fared)?;
     let setbacks: usize = fared.iter().map(|one| one.machine.setbacks().len()).sum();
@@ -51,7 +51,7 @@ pub(crate) fn killed() -> Result<()> {
             // Those that it has started end with this thread.
             killed.and_then(|killed| services.must_be_alive().map(|()| killed))
         });
-        let fared = herd.run(PATIENCE, |_, _| Ok(()));
+        let fared = herd.run(PATIENCE * 3, |_, _| Ok(()));
         drop(over);
         (fared, killer.join())
     });

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use pilotlight_tests::{PATIENCE, daemon::Daemon, process::must};
+use pilotlight_tests::{
+    daemon::{Daemon, PATIENCE},
+    process::must,
+};
 
 use crate::stage::{LAB, Stage};
 

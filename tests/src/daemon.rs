@@ -22,11 +22,13 @@ use rustix::{
 use serde_json::Value;
 
 use crate::{
-    PATIENCE,
     namespace::Cable,
     process,
     surroundings::{self, Tools},
 };
+
+/// Long enough for any machine; nothing waits for it unless something is wrong.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running daemon. Dropping it ends it; on a failure its log is shown first.
 #[derive(Debug)]

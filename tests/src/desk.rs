@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,7 +19,6 @@ use pilotlight_fetch::Cache;
 use tempfile::TempDir;
 
 use crate::{
-    PATIENCE,
     process::{self, Outcome},
     surroundings::{self, Tools},
 };
@@ -26,6 +26,8 @@ use crate::{
 /// What a workspace needs to make an image.
 const WORKSPACE: &[&str] =
     &["Cargo.toml", "Cargo.lock", "bases", "boards", "crates", "image-overlay", "pilotlight.lock"];
+/// Far more than any run of the builder takes; a builder that hangs must not hang the tests.
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// A desk, removed at the end.
 pub struct Desk {
@@ -180,7 +182,7 @@ impl Desk {
 
     /// The builder fails and says all of `expect`; no temporary file stays. Returns what it said.
     pub fn refused(&self, command: &mut Command, expect: &[&str]) -> Result<String> {
-        let Outcome { status, text, .. } = process::run(command, PATIENCE)?;
+        let Outcome { status, text, .. } = process::run(command, LIMIT)?;
         ensure!(status.code() == Some(1), "the builder ended with {status}:\n{text}");
         for part in expect {
             ensure!(text.contains(part), "{part:?} was not said:\n{text}");
@@ -198,7 +200,7 @@ impl Desk {
 
     /// The builder does it, and says `expect`.
     pub fn succeeds(&self, command: &mut Command, expect: &str) -> Result<()> {
-        let text = process::must(command, PATIENCE)?.text;
+        let text = process::must(command, LIMIT)?.text;
         ensure!(text.contains(expect), "{expect:?} was not said:\n{text}");
         Ok(())
     }
@@ -212,7 +214,7 @@ impl Desk {
     pub fn makes_image_after(&self, mirror: Option<&Server>, change: &dyn Fn(&mut Command)) -> Result<()> {
         let mut command = self.image_builder(mirror)?;
         change(&mut command);
-        let outcome = process::must(&mut command, PATIENCE)?;
+        let outcome = process::must(&mut command, LIMIT)?;
         let names = names(&self.path("out"))?;
         ensure!(
             names == ["card.cdx.json", "card.img", "card.img.bmap", "card.manifest"],

@@ -14,9 +14,3 @@ pub mod process;
 pub mod rack;
 pub mod releases;
 pub mod surroundings;
-
-use std::time::Duration;
-
-/// How long to wait for what comes when all is well: many times as long as anything takes on the slowest machine that tests
-/// run on, emulated machines included. Nothing waits for it unless something is wrong.
-pub const PATIENCE: Duration = Duration::from_mins(10);

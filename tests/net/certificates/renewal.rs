@@ -8,12 +8,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use pilotlight_pki::{Authority, Clock, Purpose, Request, TimeTrust, node_leaf, seal};
-use pilotlight_tests::PATIENCE;
 use pilotlight_tests::process::{must, run};
 use ring::rand::SystemRandom;
 use serde_json::Value;
 
-use super::{Desk, LAB, ONE, PASSPHRASE, TWO};
+use super::{Desk, LAB, LIMIT, ONE, PASSPHRASE, TWO};
 
 const DAY: u64 = 86_400;
 
@@ -88,7 +87,7 @@ impl Desk {
                 .current_dir(self.stage.folder())
                 .env_clear()
                 .env("PATH", &path);
-            let outcome = run(shell.env("OPENSSL_CONF", self.stage.path("openssl.cnf")), PATIENCE)?;
+            let outcome = run(shell.env("OPENSSL_CONF", self.stage.path("openssl.cnf")), LIMIT)?;
             let certificates = ["kubelet.crt", "kubelet-serving.crt"].map(|name| fs::read(folder.join(name)));
             let given =
                 |event: &Value| ["token", "renewed", "issued"].iter().any(|stage| event["stage"] == *stage);
@@ -102,7 +101,7 @@ impl Desk {
         let (whole, kept, _) = runs("start")?;
         ensure!(!whole && kept == renewed, "it is not armed, and what it has has changed");
 
-        must(&mut self.pilotctl(&["arm", "one"])?, PATIENCE)?;
+        must(&mut self.pilotctl(&["arm", "one"])?, LIMIT)?;
         let (whole, fetched, given) = runs("start")?;
         ensure!(
             whole && fetched[0] != renewed[0] && !fetched[1].is_empty(),

@@ -3,16 +3,15 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use anyhow::{Context as _, Result, ensure};
-use pilotlight_tests::PATIENCE;
 use pilotlight_tests::process::{Outcome, must};
 use serde_json::Value;
 
-use super::Desk;
+use super::{Desk, LIMIT};
 
 impl Desk {
     /// Each key of the bundle is its certificate's, and what Talos signs with it is what the Pi's own kubeconfigs trust.
     pub(super) fn talos_has_its_secrets(&self) -> Result<()> {
-        must(&mut self.pilotctl(&["talos-secrets", "--out", "secrets.yaml"])?, PATIENCE)?;
+        must(&mut self.pilotctl(&["talos-secrets", "--out", "secrets.yaml"])?, LIMIT)?;
         let path = self.stage.path("secrets.yaml");
         let mode = fs::metadata(&path)?.permissions().mode();
         ensure!(mode & 0o777 == 0o600, "others may read it: {mode:o}");

@@ -3,10 +3,10 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
-use pilotlight_tests::{PATIENCE, daemon::Daemon, process::must};
+use pilotlight_tests::{daemon::Daemon, process::must};
 
 use super::{
-    Switching,
+    LIMIT, Switching,
     strip::{PASSWORD, USER, plug_in},
 };
 
@@ -46,7 +46,7 @@ pub(crate) fn by_power_cycle() -> Result<()> {
     let fetched = |what: &str, expect: &str| -> Result<()> {
         let mut curl = scene.stage.client("curl")?;
         curl.args(["-sS", "-m", "20", "-w", "%{http_code}", "--data-urlencode", "request@own.csr", TOKEN]);
-        let said = must(curl.current_dir(scene.stage.folder()), PATIENCE)?.text;
+        let said = must(curl.current_dir(scene.stage.folder()), LIMIT)?.text;
         ensure!(said.ends_with(expect), "{what}: it was told {said:?}");
         Ok(())
     };
@@ -100,7 +100,7 @@ fn request(scene: &Switching) -> Result<()> {
     ] {
         let mut openssl: Command = stage.client("openssl")?;
         openssl.env("OPENSSL_CONF", stage.path("openssl.cnf")).current_dir(stage.folder());
-        must(openssl.args(words.split_whitespace()), PATIENCE)?;
+        must(openssl.args(words.split_whitespace()), LIMIT)?;
     }
     Ok(())
 }

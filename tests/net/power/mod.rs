@@ -7,17 +7,19 @@ mod silent;
 mod strip;
 mod wake;
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 pub(crate) use arms::by_power_cycle;
 pub(crate) use bmc::redfish;
-use pilotlight_tests::{PATIENCE, daemon::Daemon, process, surroundings};
+use pilotlight_tests::{daemon::Daemon, process, surroundings};
 pub(crate) use silent::started_anew;
 pub(crate) use strip::web_switch;
 pub(crate) use wake::magic;
 
 use crate::stage::Stage;
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The stage, and the daemon's places on it.
 struct Switching {
@@ -55,7 +57,7 @@ impl Switching {
 
     /// It succeeds or not as `good` says, and tells `expect` among other things.
     fn says(&self, words: &[&str], input: &str, good: bool, expect: &str) -> Result<String> {
-        let said = process::run(&mut self.command(words, input)?, PATIENCE)?;
+        let said = process::run(&mut self.command(words, input)?, LIMIT)?;
         ensure!(
             said.status.success() == good && said.text.contains(expect),
             "pilotctl power {words:?} said, with {}:\n{}\nand not {expect:?}",

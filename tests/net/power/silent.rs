@@ -4,10 +4,10 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
-use pilotlight_tests::{PATIENCE, process::must, surroundings};
+use pilotlight_tests::{process::must, surroundings};
 
 use super::{
-    Switching,
+    LIMIT, Switching,
     strip::{PASSWORD, USER, look, plug_in},
 };
 
@@ -76,7 +76,7 @@ pub(crate) fn started_anew() -> Result<()> {
     recover.arg("--lab-state").arg(scene.stage.path("nodes.toml"));
     recover.arg("--socket").arg(scene.stage.path("power.sock"));
     scene.stage.cable.on_server_side(&mut recover)?;
-    let said = must(&mut recover, PATIENCE)?.text;
+    let said = must(&mut recover, LIMIT)?.text;
     ensure!(said.contains("gone was up before the Pi's start and is not there"), "{said}");
     ensure!(said.contains("there has said nothing since the Pi's start, and is up"), "{said}");
 

@@ -13,11 +13,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use md5::{Digest as _, Md5};
-use pilotlight_tests::{PATIENCE, process};
+use pilotlight_tests::process;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Switching,
+    LIMIT, Switching,
     served::{Asked, answer},
 };
 
@@ -285,7 +285,7 @@ fn agreed(scene: &Switching, strip: &Mutex<Strip>) -> Result<()> {
             curl.args(["--silent", "--fail", "--digest", "--user", &format!("{USER}:{password}")]);
             curl.args(["--header", "Accept: application/json"]);
             curl.arg("http://10.77.0.50:8080/restapi/relay/outlets/2/physical_state/");
-            let said = process::run(&mut curl, PATIENCE)?.text;
+            let said = process::run(&mut curl, LIMIT)?.text;
             ensure!(
                 said == expect,
                 "with {password:?} and SHA-256 {sha256}, curl got {said:?}: {:?}",
@@ -303,7 +303,7 @@ fn hung_up(scene: &Switching, strip: &Mutex<Strip>) -> Result<()> {
     let mut asker =
         scene.command(&["cycle", "plugged", "--off-for", "4"], "")?.spawn().context("could not ask")?;
     let wait = |wanted: &[(usize, bool)]| {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + LIMIT;
         while Instant::now() < end {
             let orders =
                 look(strip, |strip| strip.orders.iter().map(|order| (order.0, order.1)).collect::<Vec<_>>());

@@ -1,12 +1,12 @@
 //! An operator wakes a machine: what is on the wire is what its network card waits for.
 
-use std::net::UdpSocket;
+use std::{net::UdpSocket, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use pilotlight_tests::PATIENCE;
 
 use super::Switching;
 
+const LIMIT: Duration = Duration::from_secs(30);
 const LAB: &str = r#"
 [network]
 address = "10.77.0.1/24"
@@ -27,7 +27,7 @@ address = "10.77.0.13"
 pub(crate) fn magic() -> Result<()> {
     let scene = Switching::begin(LAB)?;
     let machine = UdpSocket::bind("0.0.0.0:9").context("could not open the port of magic packets")?;
-    machine.set_read_timeout(Some(PATIENCE))?;
+    machine.set_read_timeout(Some(LIMIT))?;
     scene.done(&["on", "asleep"], "pilotctl node asleep")?;
     let mac = [0x52, 0x54, 0, 0, 0, 0x11];
     let expect: Vec<u8> = [0xff; 6].into_iter().chain(mac.into_iter().cycle().take(6 * 16)).collect();
